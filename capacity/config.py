@@ -24,8 +24,9 @@ from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
 from capacity.settings.cluster import Cluster, Wandb, duration_seconds, owned_by
-from capacity.settings.data import KINDS, Data, TextData, UniformData, worded_data
+from capacity.settings.data import KINDS, Data, TextData, UniformData, WordedData, worded_data
 from capacity.settings.field import checked, setting
+from capacity.settings.fresh import FreshData
 from capacity.settings.measure import Extraction, Measure
 from capacity.settings.model import Model
 from capacity.settings.quantize import Quantize
@@ -76,6 +77,8 @@ class Config:
     @property
     def items(self) -> int:
         """N, sequences or people: as given, or the number nearest to the demanded load."""
+        if isinstance(self.data, FreshData):  # none is seen twice
+            return self.steps * self.train.batch_size
         return self.resolved.items(self.parameters["total"])
 
     @property
@@ -154,14 +157,14 @@ class Config:
             for name, part in ((name, getattr(self, name)) for name in ("data", *SECTIONS))
         }
         out["seed"] = self.seed
-        for section in ("cluster", "data", "model", "quantize"):
+        for section in ("cluster", "data", "measure", "model", "quantize"):
             out[section] = {
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in out[section].items()
             }
         if isinstance(self.data, TextData):
             out["data"]["pool"] = text.pool_digest(self.data)
-        elif not isinstance(self.data, UniformData):
+        elif isinstance(self.data, WordedData):
             out["data"]["lexicon"] = lexicons.of(self.data).digest
         return out
 
@@ -314,6 +317,13 @@ def _checked_section(name: str, tree: dict) -> Any:
 def check(config: Config) -> None:
     """Checks that need more than one setting; ConfigError with the keys, the values and the
     remedy."""
+    if isinstance(config.data, FreshData):
+        checks.check_seen_once(config.data, config.model, config.train, config.measure.lengths)
+        if config.quantize.methods:
+            raise ConfigError(
+                f"quantize.methods=[{','.join(config.quantize.methods)}]: about what weights hold, "
+                f"but those of data.kind={config.data.kind} hold no data; leave it out"
+            )
     _check_coupled(config)
     checks.check(config.data, config.items)
     if config.extraction.mode != "none" and not getattr(config.data, "questions", False):

@@ -17,6 +17,7 @@ from capacity.naming import Names
 from capacity.records import read
 from capacity.settings.data import text_data
 from capacity.settings.field import applies
+from capacity.settings.fresh import fresh_data, sequence_bits
 
 if TYPE_CHECKING:
     import pandas
@@ -224,8 +225,21 @@ def _text(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
+def _context(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
+    """Of sequences that are new: what a sequence asks for, the state that may keep it, and
+    settings."""
+    data = fresh_data(config.data)
+    return {
+        "context_ceiling_bits": sequence_bits(data),
+        "state_numbers": counts.state_numbers(config.model, data.said + 1),
+        **settings(config),
+    }
+
+
 # What a plan knows by its kind of data; all others are about people.
 PLANNED: dict[str, Callable[[Config, dict[str, Any] | None], dict[str, Any]]] = {
     "uniform": _random,
     "text": _text,
+    "copy": _context,
+    "mqar": _context,
 }

@@ -16,6 +16,7 @@ from capacity.parts import engram, experts, keys, registry
 from capacity.parts.base import SHORT_CONTEXT
 from capacity.parts.recurrent import CHUNK, SHORT_CHUNK
 from capacity.settings.data import BiosData
+from capacity.settings.fresh import FreshData
 from capacity.settings.model import Model
 
 if TYPE_CHECKING:
@@ -205,6 +206,9 @@ def evaluation_steps(run: Config) -> float:
     """Forward passes over the training set that a run is interrupted for, in steps: all sequences,
     or every question about every person, whose text is read up to the value, half of it."""
     data = run.data
+    if isinstance(data, FreshData):
+        tokens = run.measure.sequences * data.seq_len
+        return (run.measure.evaluations + 1) * tokens / (run.train.batch_size * data.seq_len)
     each = 1.0
     if data.kind in STREAMED:
         questions = len(data.attribute_sizes) if isinstance(data, BiosData) else DRAWN_QUESTIONS

@@ -60,8 +60,9 @@ def variants(
 
 
 def family(run: Config) -> str:
-    """What a run is trained on, in words: random data, text or facts."""
-    return {"uniform": "random data", "text": "text"}.get(run.data.kind, "facts")
+    """What a run is trained on, in words: random data, text, copies, recall or facts."""
+    names = {"uniform": "random data", "text": "text", "copy": "copies", "mqar": "recall"}
+    return names.get(run.data.kind, "facts")
 
 
 def families(runs: Iterable[Config]) -> list[str]:

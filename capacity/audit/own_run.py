@@ -17,6 +17,7 @@ from capacity.config import Config, from_record
 from capacity.data import cache as kept
 from capacity.export import tokenizer
 from capacity.measure.sequence_scores import of_tokens
+from capacity.settings.fresh import FreshData
 from capacity.train import checkpoint
 from capacity.train.loop import Stack
 
@@ -32,6 +33,11 @@ class RunCheckpoint(Checkpoint):
             raise ConfigError(f"{run_id}: the run {state}; only a finished one can be audited")
         kept.load(results, record["config"]["data"])
         self.run_config: Config = from_record(record["config"])
+        if isinstance(self.run_config.data, FreshData):
+            raise ConfigError(
+                f"{run_id}: data.kind={self.run_config.data.kind}: an audit scores texts, and such "
+                "a run has none; its record says what it holds in context"
+            )
         self.stack = Stack([self.run_config], device)
         path = records.run_dir(results, run_id) / records.WEIGHTS
         self.flat_P = checkpoint.load_weights(path, self.stack.gpt, run_id).to(device)

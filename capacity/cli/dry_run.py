@@ -6,9 +6,10 @@ from pathlib import Path
 
 from capacity import cost, records
 from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, refused_threads, room
-from capacity.base.words import byte_size, clock, count, flop_count, plural, wrap
+from capacity.base.words import byte_size, clock, count, digits, flop_count, plural, wrap
 from capacity.config import Config
-from capacity.counts import values_read
+from capacity.counts import state_numbers, values_read
+from capacity.settings.fresh import FreshData, fresh_data, sequence_bits
 
 TITLE = 12  # columns of a line's title
 
@@ -40,17 +41,13 @@ def describe(config: Config, results: Path) -> list[str]:
         f"{config.items:,} {config.data.unit} of data.kind={config.data.kind}, windows of "
         f"{config.data.seq_len} tokens, {config.rows:,} rows of the token table",
     )
-    lines += _line(
-        "bits",
-        f"{count(config.entropy_bits)}bit of data, {config.entropy_bits / total:.2f} bits per "
-        "parameter (total): what can be held, not what will be",
-    )
+    lines += _line("bits", _bits(config))
     for note in config.resolved.notes(config.items):
         lines += _line("note", note)
     lines += _line(
         "training",
-        f"{config.steps:,} steps of {config.train.batch_size} windows, {config.exposures:,.3g} "
-        f"exposures, {count(config.tokens)} tokens, {flop_count(config.flops)}",
+        f"{config.steps:,} steps of {config.train.batch_size} windows, {_seen(config)}, "
+        f"{count(config.tokens)} tokens, {flop_count(config.flops)}",
     )
     on = f"{plural(threads, 'thread')} of {plural(cores(), 'core')}" if cpu else "one GPU"
     refused = refused_threads(config.cluster.threads)
@@ -68,6 +65,34 @@ def describe(config: Config, results: Path) -> list[str]:
         f"be used{divided}{tight}",
     )
     return lines
+
+
+def _bits(config: Config) -> str:
+    """What there is to hold."""
+    if isinstance(config.data, FreshData):
+        return in_context(config) + ": what can be held, not what will be"
+    total = config.parameters["total"]
+    return (
+        f"{count(config.entropy_bits)}bit of data, {config.entropy_bits / total:.2f} bits per "
+        "parameter (total): what can be held, not what will be"
+    )
+
+
+def in_context(config: Config) -> str:
+    """Of sequences that are new: what one asks for, and what may keep it."""
+    data = fresh_data(config.data)
+    numbers = state_numbers(config.model, data.said + 1)
+    bits = sequence_bits(data)
+    return (
+        f"{digits(bits, 4)} bits asked for by each sequence, held by {plural(numbers, 'number')} "
+        f"of state ({digits(bits / numbers)} bits per number)"
+    )
+
+
+def _seen(config: Config) -> str:
+    if isinstance(config.data, FreshData):
+        return "no sequence seen twice"
+    return f"{config.exposures:,.3g} exposures"
 
 
 def _line(title: str, text: str) -> list[str]:

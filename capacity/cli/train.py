@@ -12,6 +12,7 @@ from capacity.base.errors import ConfigError
 from capacity.base.words import command, count, plural, some, wrap
 from capacity.cli import arguments
 from capacity.cli.help import MEASURE_HELP, TRAIN_HELP
+from capacity.settings.fresh import FreshData
 
 if TYPE_CHECKING:
     from capacity.base.progress import Progress
@@ -157,6 +158,14 @@ def _tell_offline(config: Config, results: Path) -> None:
 
 def _about(config: Config, device: str) -> str:
     total = config.parameters["total"]
+    if isinstance(config.data, FreshData):
+        from capacity.cli.dry_run import in_context
+
+        return (
+            f"run {config.run_id}: {config.shape}, {total:,} parameters, windows of "
+            f"{config.data.seq_len} tokens, none seen twice,\n  {in_context(config)},\n  "
+            f"{config.steps:,} steps, on {device}"
+        )
     return (
         f"run {config.run_id}: {config.shape}, {total:,} parameters, {config.items:,} "
         f"{config.data.unit}, windows of {config.data.seq_len} tokens,\n"

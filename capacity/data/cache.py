@@ -6,14 +6,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from capacity.data import lexicons, text
-from capacity.settings.data import Data, TextData, UniformData
+from capacity.settings.data import Data, TextData, WordedData
 
 
 def keep(results: Path, data: Data) -> None:
     """Write what a run of this data needs, once. data: the settings of any kind."""
     if isinstance(data, TextData):
         text.keep(results, data)
-    elif not isinstance(data, UniformData):
+    elif isinstance(data, WordedData):
         lexicons.keep(results, lexicons.of(data))
 
 

@@ -11,6 +11,9 @@ from capacity.data import lexicons, resolve
 from capacity.data.lexicon import different_texts
 from capacity.data.text import pool_digest
 from capacity.settings.data import BiodData, BiosData, CorpusData, Data, TextData, UniformData
+from capacity.settings.fresh import FreshData, MqarData
+from capacity.settings.model import Model
+from capacity.settings.train import Train
 
 
 def check(data: Data, items: int) -> None:
@@ -25,6 +28,54 @@ def _check_uniform(data: UniformData, items: int) -> None:
         raise ConfigError(
             f"data: {items} sequences of {data.seq_len} tokens are more than 2^48 tokens"
         )
+
+
+def _check_fresh(data: FreshData, items: int) -> None:
+    if items * data.seq_len > 2**56:  # blocks of random words are counted in 64 bits
+        raise ConfigError(
+            f"data: {items} sequences of {data.seq_len} tokens are more than 2^56 tokens"
+        )
+
+
+def check_seen_once(data: FreshData, model: Model, train: Train, lengths: tuple[int, ...]) -> None:
+    """Sequences that are seen once have steps, not exposures; those that are longer than in
+    training need a model that has positions for them, and enough keys."""
+    if train.steps is None:
+        raise ConfigError(
+            f"train.exposures={train.exposures:g}: no sequence of data.kind={data.kind} is seen "
+            "twice; give train.steps"
+        )
+    longest = max(lengths, default=1)
+    listed = ",".join(map(str, lengths))
+    if model.position == "learned" and longest > 1:
+        raise ConfigError(
+            f"measure.lengths=[{listed}]: model.position=learned has no positions behind those of "
+            "training; choose model.position=none or rotary, or measure.lengths=[1]"
+        )
+    if isinstance(data, MqarData) and longest > 1 and longest * data.pairs > data.symbols:
+        raise ConfigError(
+            f"measure.lengths=[{listed}]: {longest} x data.pairs={data.pairs} keys, but "
+            f"data.vocab_size={data.vocab_size} has {data.symbols}; give lengths of at most "
+            f"{data.symbols // data.pairs}"
+        )
+
+
+def _check_mqar(data: MqarData, items: int) -> None:
+    for name in ("vocab_size", "seq_len"):
+        if (value := getattr(data, name)) % 2:
+            raise ConfigError(f"data.{name}={value}: expected an even number, such as {value + 1}")
+    if data.pairs > data.symbols:
+        raise ConfigError(
+            f"data.pairs={data.pairs}: keys are distinct, and data.vocab_size={data.vocab_size} "
+            f"has {data.symbols}; give at most {data.symbols}"
+        )
+    if 4 * data.pairs > data.seq_len:
+        raise ConfigError(
+            f"data.pairs={data.pairs}: a pair takes 2 tokens and its query and answer 2 more, but "
+            f"data.seq_len={data.seq_len}; give at most {data.seq_len // 4} pairs, or "
+            f"data.seq_len={4 * data.pairs} or more"
+        )
+    _check_fresh(data, items)
 
 
 def _check_bios(data: BiosData, items: int) -> None:
@@ -204,6 +255,8 @@ def check_views(data: TextData, steps: int, batch_size: int) -> None:
 
 CHECKS = {
     "text": _check_text,
+    "copy": _check_fresh,
+    "mqar": _check_mqar,
     "uniform": _check_uniform,
     "bios": _check_bios,
     "biod": _check_biod,

@@ -27,6 +27,7 @@ from capacity.settings.data import (
     UniformData,
     WordedData,
 )
+from capacity.settings.fresh import FreshData, sequence_bits
 
 Settings = TypeVar("Settings", bound=Data)
 Worded = TypeVar("Worded", bound=WordedData)
@@ -171,6 +172,33 @@ class TextResolved(SequencesResolved[TextData]):
         ):  # the pool's digest says it, or it is about numbers of the record only
             out.pop(name, None)
         return out
+
+
+class FreshResolved(Resolved[FreshData]):
+    """Sequences of which every one is new: as many as a run draws, which its steps say."""
+
+    @property
+    def rows(self) -> int:
+        return self.data.rows
+
+    @property
+    def used_rows(self) -> int:
+        return self.data.rows
+
+    @property
+    def tokens_per_item(self) -> float:
+        return float(self.data.seq_len)
+
+    def items(self, parameters: int) -> int:
+        raise TypeError("steps x batch_size: Config.items")
+
+    def bits(self, items: int) -> float:
+        """What so many sequences ask for, one after the other; nothing of it is there to be kept
+        in weights."""
+        return items * sequence_bits(self.data)
+
+    def identity(self, items: int) -> dict:
+        return settings.identity(self.data)
 
 
 class WordedResolved(Resolved[Worded]):
@@ -348,4 +376,6 @@ RESOLVED: dict[str, type[Resolved]] = {
     "bios": BiosResolved,
     "biod": BiodResolved,
     "corpus": CorpusResolved,
+    "copy": FreshResolved,
+    "mqar": FreshResolved,
 }

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from capacity.declare import (
+    context,
     extraction,
     knowledge,
     memorization,
@@ -24,6 +25,7 @@ MEASURES: dict[str, Measure] = {
     "text": text.MEASURE,
     "memorization": memorization.MEASURE,
     "knowledge": knowledge.MEASURE,
+    "context": context.MEASURE,
     "extraction": extraction.MEASURE,
     "quantization": quantization.MEASURE,
     "tables": tables.MEASURE,

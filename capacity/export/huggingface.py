@@ -48,6 +48,7 @@ from capacity.data import cache as kept
 from capacity.export import data, tokenizer
 from capacity.export import model_card as card
 from capacity.model.gpt import GPT, NORM_EPS
+from capacity.settings.fresh import FreshData
 from capacity.settings.model import Model
 from capacity.train import checkpoint
 
@@ -138,6 +139,16 @@ def check(config: Config) -> str:
     """The model type that computes what the run does; ConfigError names the setting where there is
     none."""
     model = config.model
+    if isinstance(config.data, FreshData):
+        raise ConfigError(
+            f"data.kind={config.data.kind}: cannot be exported: such a run has no texts that a "
+            "tokenizer could write"
+        )
+    if model.position == "none":
+        raise ConfigError(
+            "model.position=none: cannot be exported: no architecture of transformers that this "
+            f"package writes does without; it has {'; '.join(FORMS.values())}"
+        )
     if model.n_experts:
         raise ConfigError(
             f"model.n_experts={model.n_experts}: cannot be exported: in transformers no expert has "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from capacity.config import Config
 from capacity.data import lexicons, text
 from capacity.measure.describe import describe
-from capacity.settings.data import TextData, UniformData
+from capacity.settings.data import TextData, UniformData, worded_data
 
 if TYPE_CHECKING:
     from capacity.export.huggingface import Export
@@ -150,6 +150,7 @@ def prompt(data: Data) -> str:
             ),
             "",
         )
+    data = worded_data(data)
     content, lexicon = lexicons.of(data).content, lexicons.of(data)
     piece = (
         lexicon.pieces[content["texts"][0][0]][:1]

@@ -26,7 +26,7 @@ from capacity.base.errors import ConfigError
 from capacity.data import compile_lexicon as compiling
 from capacity.data import lexicon, lexicons, text
 from capacity.data.vocabulary import Encoder
-from capacity.settings.data import Data, TextData, UniformData
+from capacity.settings.data import Data, TextData, UniformData, worded_data
 
 EOS, BOS, TAG, PAD = lexicon.EOS, "<|bos|>", "<|tag|>", "<|pad|>"
 SPECIAL = {"eos_token": EOS, "unk_token": EOS, "pad_token": EOS}
@@ -68,6 +68,7 @@ def files(data: Data, start: int) -> dict[str, str]:
         tree["model"]["unk_token"] = EOS  # of a byte that the text does not have
         config |= SPECIAL | {"bos_token": BOS if start == data.vocab_size else EOS}
     else:
+        data = worded_data(data)
         content, encoder, row = compiling.compiled(data)
         if (now := lexicon.Lexicon(content).digest) != lexicons.of(data).digest:
             raise ConfigError(

@@ -20,7 +20,8 @@ from capacity.config import Config
 from capacity.data import uniform
 from capacity.feed import batches
 from capacity.feed import canary_schedule as views
-from capacity.feed.prefetch import Block, Prefetch
+from capacity.feed.fresh import FreshFeed
+from capacity.feed.prefetch import Block, Prefetch, prefetches
 from capacity.settings.data import UniformData
 
 if TYPE_CHECKING:
@@ -35,12 +36,6 @@ CHUNK_TOKENS = (
 # many that operations are worth their launches, on a CPU so few that they stay in its cache
 TOGETHER = {"cuda": 2**22, "cpu": 2**18}
 CURSOR = 4
-
-
-def prefetches(configs: list[Config], device: torch.device) -> bool:
-    """Whether the next block is prepared in a thread, by cluster.prefetch of the first run."""
-    wanted = configs[0].cluster.prefetch
-    return wanted == "always" or wanted == "auto" and device.type == "cuda"
 
 
 @dataclass(frozen=True)
@@ -286,4 +281,6 @@ FEEDS = {
     "bios": StreamFeed,
     "biod": StreamFeed,
     "corpus": StreamFeed,
+    "copy": FreshFeed,
+    "mqar": FreshFeed,
 }

@@ -15,6 +15,14 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from capacity.config import Config
+
+
+def prefetches(configs: list[Config], device: torch.device) -> bool:
+    """Whether the next block is prepared in a thread, by cluster.prefetch of the first run."""
+    wanted = configs[0].cluster.prefetch
+    return wanted == "always" or wanted == "auto" and device.type == "cuda"
+
 
 class Stopped(Exception):
     """Raised by a block in the making whose reader has gone."""

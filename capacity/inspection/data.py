@@ -32,6 +32,7 @@ from capacity.settings.data import (
     UniformData,
     worded_data,
 )
+from capacity.settings.fresh import FreshData, fresh_data, sequence_bits
 
 SAMPLES = 3
 MOST_COUNTED = 10**6  # people whose values are counted for the bits by frequency
@@ -46,8 +47,9 @@ def show(overrides: list[str], output: Path | None, texts: int | None) -> str:
     if output is not None and output.suffix not in (".jsonl", ".parquet"):
         raise ConfigError(f"--output {output}: expected a file that ends in .jsonl or .parquet")
     config = compose.load(overrides)
-    if isinstance(config.data, UniformData | TextData):
-        lines = _of_sequences(config)
+    if isinstance(config.data, UniformData | TextData | FreshData):
+        fresh = isinstance(config.data, FreshData)
+        lines = _of_fresh(config) if fresh else _of_sequences(config)
         if output is not None:
             about = sequences.write(output, config, _about(config))
             lines += ["", *_written_sequences(output, about)]
@@ -394,6 +396,32 @@ def _of_sequences(config: Config) -> list[str]:
             shown = [w.replace(" ", "_").replace("\n", "\\n") for w in one.words or []]
             lines += wrap("".join(one.words or []), "   ")
             lines += _tokens(shown)
+    return lines
+
+
+def _of_fresh(config: Config) -> list[str]:
+    """Of sequences that are new at every step."""
+    data, by_split = fresh_data(config.data), sequences.counts(config)
+    lines = wrap(
+        f"{_title(config)}: sequences of {data.seq_len:,} tokens, {by_split['train']:,} in "
+        f"{config.steps:,} steps, none seen twice, {by_split['held_out']:,} held out, seed "
+        f"{config.seed}",
+        "",
+        "  ",
+    )
+    lines += [f"vocabulary  {data.rows:,} rows of the token table, all in use"]
+    lines += wrap(
+        f"bits        {digits(math.log2(data.symbols))} an answer, "
+        f"{plural(data.asked, 'answer')} a sequence: {digits(sequence_bits(data), 5)} bits, which "
+        f"{data.said:,} tokens say; the loss counts answers only",
+        "",
+        " " * 12,
+    )
+    for one in sequences.sequences(config, 1):
+        answers = f"{plural(len(one.asked or []), 'answer')} in brackets"
+        lines += ["", f"{one.split.replace('_', ' ')} {one.number}, {answers}"]
+        shown = [f"[{t}]" if i in (one.asked or []) else str(t) for i, t in enumerate(one.tokens)]
+        lines += wrap(" ".join(shown[:SHOWN_TOKENS]), "   ")
     return lines
 
 

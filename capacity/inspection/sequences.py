@@ -3,7 +3,8 @@
 A row of the file is a sequence: its number (of text, the row of the pool), its tokens, of text the
 words, and its split: train; of text member, held_out, trained (a reference or shadow model was
 trained on it and its split does not name it a member) or canary, with how often a canary is
-repeated. No person, so that `data=corpus` does not read it.
+repeated. Of sequences that are new at every step it also has the places of tokens that are asked
+for. No person, so that `data=corpus` does not read it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import numpy as np
 
 from capacity.base import files
 from capacity.config import Config
-from capacity.data import text, uniform
+from capacity.data import fresh, text, uniform
 from capacity.feed import split as splits
 from capacity.settings.data import TextData, UniformData
+from capacity.settings.fresh import FreshData
 
 AT_ONCE = 10_000  # sequences that are drawn or written together
 
@@ -36,6 +38,7 @@ class Sequence:
     split: str
     words: list[str] | None = None
     repeats: int | None = None
+    asked: list[int] | None = None  # places of the tokens that are asked for, where not all are
 
     def tree(self) -> dict[str, Any]:
         """A line of the file."""
@@ -44,6 +47,8 @@ class Sequence:
             out["text"] = "".join(self.words)
         if self.repeats is not None:
             out["repeats"] = self.repeats
+        if self.asked is not None:
+            out["asked"] = self.asked
         return out | {"split": self.split}
 
 
@@ -55,6 +60,9 @@ def sequences(config: Config, most: int | None = None) -> Iterator[Sequence]:
         table = uniform.tokens(config.seed, n, data.seq_len, data.vocab_size, data.skip)
         for i, row in enumerate(table.tolist()):
             yield Sequence(i, row, "train")
+        return
+    if isinstance(data, FreshData):
+        yield from _fresh(config, data, most)
         return
     assert isinstance(data, TextData)
     split = splits.of(config)
@@ -76,8 +84,24 @@ def sequences(config: Config, most: int | None = None) -> Iterator[Sequence]:
         yield Sequence(i, tokens, "canary", [words[t] for t in tokens], repeats)
 
 
+def _fresh(config: Config, data: FreshData, most: int | None) -> Iterator[Sequence]:
+    """Sequences of training in the order in which they are seen, and held-out ones."""
+    sizes = {"train": config.items, "held_out": config.measure.sequences}
+    streams = {"train": fresh.TRAINED, "held_out": fresh.HELD_OUT}
+    for name, size in sizes.items():
+        n = size if most is None else min(most, size)
+        for first in range(0, n, AT_ONCE):
+            rows, asked = fresh.tokens(
+                data, config.seed, streams[name], first, min(AT_ONCE, n - first)
+            )
+            for i, (row, places) in enumerate(zip(rows.tolist(), asked, strict=True), first):
+                yield Sequence(i, row, name, asked=np.flatnonzero(places).tolist())
+
+
 def counts(config: Config) -> dict[str, int]:
     """Sequences by split, without drawing those of random data."""
+    if isinstance(config.data, FreshData):
+        return {"train": config.items, "held_out": config.measure.sequences}
     if not isinstance(config.data, TextData):
         return {"train": config.items}
     split = splits.of(config)

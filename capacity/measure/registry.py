@@ -15,7 +15,7 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.declare import registry
 from capacity.declare.field import Measure
-from capacity.measure import extraction, knowledge, quantization, start, tables, text
+from capacity.measure import context, extraction, knowledge, quantization, start, tables, text
 from capacity.measure import memorization as bits
 from capacity.model.gpt import GPT
 from capacity.model.numerics import allow_tf32
@@ -203,6 +203,21 @@ def _knowledge_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]
     return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
 
 
+def _context(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict, None]:
+    config = stack.configs[m]
+    return context.measure(stack.gpt, flat_P, stack.feed, m, config, stack.dtype), None
+
+
+def _context_held(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    held = context.held(stack.gpt, flat_P, stack.feed, m, stack.configs[m], stack.dtype)
+    return {"context_bits": held}
+
+
+def _context_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    gpt = stack.gpt.in_fp32()
+    return {"held_bits": context.held(gpt, flat_P, stack.feed, m, stack.configs[m], torch.float32)}
+
+
 def _extraction(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     config = stack.configs[m]
     if config.extraction.mode == "none":
@@ -280,6 +295,12 @@ COMPUTED = {
         cheap=_knowledge_cheap,
         held=_knowledge_held,
         headline=_knowledge_in_fp32,
+    ),
+    "context": Computed(
+        whole=_context,
+        cheap=_context_held,
+        held=lambda stack, flat_P, m: {"bits": _context_held(stack, flat_P, m)["context_bits"]},
+        headline=_context_in_fp32,
     ),
 }
 # By name of a measure that is taken besides, where the settings ask for it: None where they do not.

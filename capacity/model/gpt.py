@@ -73,6 +73,9 @@ class GPT:
         self.layout = _layout(model, vocab_size, seq_len, bos)
         self.sizes = [math.prod(w.shape) for w in self.layout]
         self.tf32, self.qat = tf32, None
+        # of a row, the predictions that the loss counts, where they are not all: tokens of others
+        # come to it as ~token
+        self.asked: int | None = None
         self.kernels = False  # of training steps: see `kernels.dispatch`
         if qat != "none":
             self.qat = Aware(
@@ -268,13 +271,19 @@ class GPT:
     ) -> Tensor:
         """What training differentiates, fp32 [M]: the mean of `nll` over the batch of each member,
         by the fused head. Experts have their places of training here, and balance_weight times the
-        load-balance loss is added, and what else parts add in training."""
+        load-balance loss is added, and what else parts add in training. With `asked` the mean is
+        over those predictions of each row whose token is not marked as ~token."""
         w = self._weights(flat_MP, dtype)
+        marked_MBT = tokens_MBT
+        if self.asked is not None:
+            tokens_MBT = torch.where(marked_MBT < 0, ~marked_MBT, marked_MBT)
         c = self.context(tokens_MBT, training=True)
-        x_MND = self._behind(w, tokens_MBT, c)
+        x_MND, target_MN = self._behind(w, tokens_MBT, c), self.targets(tokens_MBT).flatten(1)
+        if self.asked is not None:
+            x_MND, target_MN = asked_for(x_MND, self.targets(marked_MBT), self.asked)
         balance_M = _mean(c.balance)
         fused = dispatch.mean_nll if self.kernels else mean_nll
-        nll_M = fused(x_MND, self._table(w), self.targets(tokens_MBT).flatten(1), self.tf32)
+        nll_M = fused(x_MND, self._table(w), target_MN, self.tf32)
         nll_M = nll_M if balance_M is None else nll_M + self.model.balance_weight * balance_M
         for term_M in c.terms:
             nll_M = nll_M + term_M
@@ -311,6 +320,14 @@ class GPT:
         exact = copy.copy(self)
         exact.tf32 = False
         return exact
+
+    def of_length(self, seq_len: int) -> GPT:
+        """The same model for sequences of another length, which a table of positions does not
+        allow."""
+        assert self.model.position != "learned", "learned positions are of one length"
+        other = copy.copy(self)
+        other.seq_len = seq_len
+        return other
 
     def used(self, flat_P: Tensor) -> Tensor:
         """The weights [P] of a member as its forward pass uses them: rounded where they are trained
@@ -360,6 +377,18 @@ class GPT:
             bias_M1D = w[name + ".bias"].float().unsqueeze(1)
             h = torch.addcmul(bias_M1D, F.layer_norm(x_MND.float(), size, eps=NORM_EPS), gain_M1D)
         return h.to(x_MND.dtype)
+
+
+def asked_for(x_MND: Tensor, target_MBT: Tensor, asked: int) -> tuple[Tensor, Tensor]:
+    """Of each row the `asked` predictions whose target is 0 or more, in their order: hidden states
+    [M, B asked, D], and targets [M, B asked]. Each state is taken at most once, so that its
+    gradient is no sum; a row of other marks gives its first places."""
+    M, B, T = target_MBT.shape
+    place_MBQ = (target_MBT < 0).to(torch.int8).argsort(dim=-1, stable=True)[..., :asked]
+    first_MB1 = torch.arange(M * B, device=x_MND.device).view(M, B, 1) * T
+    x_MBQD = F.embedding(first_MB1 + place_MBQ, x_MND.reshape(M * B * T, -1))
+    target_MBQ = target_MBT.gather(-1, place_MBQ)
+    return x_MBQD.flatten(1, 2), target_MBQ.flatten(1)
 
 
 def _mean(losses: list[Tensor]) -> Tensor | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from capacity.settings.field import setting
+from capacity.settings.fresh import CopyData, FreshData, MqarData
 
 LARGEST = 2**40
 
@@ -425,13 +426,13 @@ def text_data(data: Data) -> TextData:
 
 def worded_data(data: Data) -> WordedData:
     """The settings of a kind with words; TypeError for another kind."""
-    if isinstance(data, UniformData | TextData):
+    if isinstance(data, UniformData | TextData | FreshData):
         raise TypeError(f"data.kind={data.kind}: expected bios, biod or corpus")
     return data
 
 
 WordedData = BiosData | BiodData | CorpusData  # their text comes from a compiled lexicon
-Data = UniformData | WordedData | TextData
+Data = UniformData | WordedData | TextData | FreshData
 
 KINDS: dict[str, type[Data]] = {
     "text": TextData,
@@ -439,4 +440,6 @@ KINDS: dict[str, type[Data]] = {
     "bios": BiosData,
     "biod": BiodData,
     "corpus": CorpusData,
+    "copy": CopyData,
+    "mqar": MqarData,
 }

@@ -28,6 +28,16 @@ class Measure:
         "the data (see measure/knowledge.py)",
         choices=("auto", "first", "text"),
     )
+    sequences: int = setting(
+        512, "copy, mqar: held-out sequences that are scored, of each length", low=2, high=2**31 - 1
+    )
+    lengths: tuple[int, ...] = setting(
+        (),
+        "copy, mqar: lengths that are scored, in those of training; empty: 1, 2 and 4, or with "
+        "learned positions 1",
+        low=1,
+        high=1024,
+    )
 
 
 @dataclass(frozen=True)

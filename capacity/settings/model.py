@@ -24,7 +24,11 @@ class Model:
     mlp_ratio: float = setting(
         4.0, "hidden width of the MLP / d_model; 0: no MLP", low=0.0, high=1024.0
     )
-    position: str = setting("learned", "position information", choices=("learned", "rotary"))
+    position: str = setting(
+        "learned",
+        "position information; none: what a causal mixer knows of order by itself",
+        choices=("learned", "rotary", "none"),
+    )
     tied: bool = setting(True, "the output head is the token embedding")
     bias: bool = setting(True, "biases in the linear maps (of norms: see model.norm)")
     init_std: float = setting(0.02, "standard deviation of the initial weights", above=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from capacity.base import words
 from capacity.base.hardware import refused_threads
-from capacity.base.words import byte_size, clock, count, flop_count, plural
+from capacity.base.words import byte_size, clock, count, digits, flop_count, plural
 from capacity.config import Config
 from capacity.cost import (
     NETWORK,
@@ -15,8 +15,10 @@ from capacity.cost import (
     stack_bytes,
     table_bytes,
 )
+from capacity.counts import state_numbers
 from capacity.run_table import model_names
 from capacity.settings.cluster import Cluster
+from capacity.settings.fresh import FreshData, fresh_data, sequence_bits
 from capacity.study import Study
 from capacity.sweep.packs import Job, Pack
 from capacity.sweep.plan import UNKNOWN_GPU_BYTES, Plan
@@ -31,7 +33,6 @@ def summary(plan: Plan) -> str:
     """What a sweep will do, before it does it."""
     study, todo = plan.study, plan.todo
     sizes = sorted(run.parameters["total"] for run in study.runs)
-    loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
     models = len(set(model_names(study.runs).values()))
     flops = sum(run.flops for run in todo)
     again = {run.run_id: plan.refused[run.run_id] for run in todo if run.run_id in plan.refused}
@@ -60,8 +61,7 @@ def summary(plan: Plan) -> str:
         lines += _line("note", note)
     lines += _line(
         "parameters",
-        f"{sizes[0]:,} to {sizes[-1]:,} (total); load {loads[0]:.2f} to {loads[-1]:.2f} bits per "
-        f"parameter",
+        f"{sizes[0]:,} to {sizes[-1]:,} (total); {_load(study)}",
     )
     lines += _line(
         "training",
@@ -253,6 +253,23 @@ def _array(job: Job, cluster: Cluster, device: str) -> str:
     return f"{text} ({job.why})" if job.why else text
 
 
+def _load(study: Study) -> str:
+    """Bits of data per parameter; of sequences that are new, bits that one asks for, and the
+    numbers that may keep them."""
+    if not all(isinstance(run.data, FreshData) for run in study.runs):
+        loads = sorted(run.entropy_bits / run.parameters["total"] for run in study.runs)
+        return f"load {loads[0]:.2f} to {loads[-1]:.2f} bits per parameter"
+    data = [fresh_data(run.data) for run in study.runs]
+    bits = sorted(map(sequence_bits, data))
+    states = sorted(
+        state_numbers(run.model, one.said + 1) for run, one in zip(study.runs, data, strict=True)
+    )
+    return (
+        f"{digits(bits[0], 4)} to {digits(bits[-1], 4)} bits asked for by a sequence, held by "
+        f"{states[0]:,} to {states[-1]:,} numbers of state"
+    )
+
+
 def _data_line(study: Study) -> str:
     """Sizes of the data sets and how often an item is seen, as "800 to 1,600 people, 50 to 200
     exposures"."""
@@ -269,7 +286,10 @@ def _data_line(study: Study) -> str:
         },
         key=lambda text: float(text.replace(",", "")),
     )
-    parts.append(seen[0] + (f" to {seen[-1]}" if len(seen) > 1 else "") + " exposures")
+    if all(isinstance(run.data, FreshData) for run in study.runs):
+        parts.append("none seen twice")
+    else:
+        parts.append(seen[0] + (f" to {seen[-1]}" if len(seen) > 1 else "") + " exposures")
     trees = [run.as_dict() for run in study.runs]
     chosen = []
     for key in study.best_over:

@@ -28,6 +28,7 @@ from capacity.feed.feed import CURSOR, FEEDS
 from capacity.model.gpt import GPT
 from capacity.model.kernels import dispatch
 from capacity.model.numerics import DTYPES, allow_tf32, sum_in_fp32, to_bf16
+from capacity.settings.fresh import FreshData
 from capacity.train.loss_scale import new_scaling, rescale, scale_of
 from capacity.train.one_pass import OnePass
 from capacity.train.optim import (
@@ -131,6 +132,8 @@ class Stack:
             train.qat_embeddings,
             train.qat_only,
         )
+        if isinstance(first.data, FreshData):
+            self.gpt.asked = first.data.asked
         self.rounding_M1 = torch.tensor(
             [[hashing.key(c.seed, "rounding of weights")] for c in configs], device=device
         )

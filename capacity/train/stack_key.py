@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 from capacity.config import Config
+from capacity.settings.fresh import FreshData
 
 SHARED = (
     "batch_size",
@@ -25,6 +26,11 @@ def stack_key(config: Config) -> str:
     shared = {
         "model": dataclasses.asdict(config.model),
         "train": {name: getattr(config.train, name) for name in SHARED},
-        "data": [config.data.kind, config.rows, config.data.seq_len],
+        "data": [config.data.kind, config.rows, config.data.seq_len, *_asked(config)],
     }
     return json.dumps(shared, sort_keys=True)
+
+
+def _asked(config: Config) -> list[int]:
+    """Predictions of a sequence that count, where they are not all."""
+    return [config.data.asked] if isinstance(config.data, FreshData) else []

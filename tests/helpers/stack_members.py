@@ -54,6 +54,12 @@ VARIANTS = {
     "moe": {"n_experts": 4, "mlp_ratio": 1.0},
     "people": {"position": "rotary"},
     "people, documents apart": {"position": "rotary", "document_mask": True},
+    "copies": {"position": "none", "mixer": "delta", "mixer_conv": True},
+    "recall": {"position": "rotary"},
+}
+FRESH = {
+    "copies": {"kind": "copy", "vocab_size": 16, "copy_length": 4},
+    "recall": {"kind": "mqar", "vocab_size": 16, "seq_len": 12, "pairs": 2},
 }
 
 
@@ -61,7 +67,7 @@ def config(seed=0, variant="gpt", precision="fp32", **train):
     data = (
         PEOPLE
         if variant.startswith("people")
-        else {"vocab_size": 16, "seq_len": 8, "n_sequences": 30 + 7 * seed}
+        else FRESH.get(variant, {"vocab_size": 16, "seq_len": 8, "n_sequences": 30 + 7 * seed})
     )
     return from_dict(
         {

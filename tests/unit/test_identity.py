@@ -94,6 +94,8 @@ OTHER = {
     "measure.people": 5,
     "measure.contexts": 2,
     "measure.context": "text",
+    "measure.sequences": 50,
+    "measure.lengths": (1,),
     "extraction.steps": 5,
     "extraction.batch_size": 5,
     "extraction.lr": 0.1,
@@ -284,6 +286,14 @@ WORLDS = {
             "view_spacing": 3,
         },
     ),
+    "copy": (
+        {"kind": "copy", "vocab_size": 8, "copy_length": 4},
+        {"vocab_size": 9, "copy_length": 5},
+    ),
+    "mqar": (
+        {"kind": "mqar", "vocab_size": 16, "seq_len": 12, "pairs": 2},
+        {"vocab_size": 18, "seq_len": 14, "pairs": 3, "gap_power": 0.5},
+    ),
 }
 
 
@@ -366,7 +376,7 @@ def test_identity_of_worlds(kind):
         ),
         mixed,
     )
-    if kind == "text":
+    if kind in ("text", "copy", "mqar"):
         del needs["vocab_size"]
     for name, value in others.items():
         before = (

@@ -65,7 +65,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("variant", ["gpt", "people"])
+@pytest.mark.parametrize("variant", ["gpt", "people", "copies", "recall"])
 def test_a_checkpoint_falls_between_log_points_and_resumes_to_the_same_bits(
     tmp_path, monkeypatch, variant
 ):
