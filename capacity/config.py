@@ -332,6 +332,11 @@ def check(config: Config) -> None:
             f"data.questions=true, so that the "
             "vocabulary has the words of the questions"
         )
+    if config.extraction.mode == "lora" and config.model.map_rank is not None:
+        raise ConfigError(
+            f"extraction.mode=lora: adds low-rank updates to maps, which with model.map_rank="
+            f"{config.model.map_rank} are products; choose extraction.mode=full or none"
+        )
     _check_heads(config.model)
     registry.check(config.model)
     _check_parts(config.model, config.data)

@@ -51,7 +51,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 EXPERTS = 32  # of the published mixture
 # What none of them has otherwise; a row from before there was such a setting does not say it.
-PLAIN = {"mixer": "attention", "channel": "mlp", "memory": "none", "canon": "", "loops": 1}
+PLAIN = {
+    "mixer": "attention",
+    "channel": "mlp",
+    "memory": "none",
+    "canon": "",
+    "map_rank": None,
+    "loops": 1,
+}
 
 
 def plain(value: object) -> Value:

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from capacity import counts
-from capacity.parts import engram, experts, keys, registry
+from capacity.parts import attention, engram, experts, keys, mlp, registry
 from capacity.parts.base import SHORT_CONTEXT
 from capacity.parts.recurrent import CHUNK, SHORT_CHUNK
 from capacity.settings.data import BiosData
@@ -47,16 +47,23 @@ ADDED_OPERATIONS = {
     "gla": 58.0,
     "ssd": 87.0,
     "delta": 93.0,
+    "titans": 210.0,
     "lstm": -66.0,
     "stem": 16.0,
     "keys": 123.0,
     "engram": 220.0,
 }
 # of a chunk of positions beyond the first; with a decay also of the first chunk of the delta rule
-OF_CHUNK = {"gla": (SHORT_CHUNK, 100.0), "ssd": (CHUNK, 92.0), "delta": (CHUNK, 105.0)}
+OF_CHUNK = {
+    "gla": (SHORT_CHUNK, 100.0),
+    "ssd": (CHUNK, 92.0),
+    "delta": (CHUNK, 105.0),
+    "titans": (CHUNK, 265.0),
+}
 OF_DECAY, OF_DECAY_BY_CHUNK = 62.0, 45.0
 OF_STEP = 42.0  # of a position of an LSTM
 OF_MIXER_CONV, OF_MIXER_GATE = 44.0, 49.0
+OF_FACTORS, OF_FACTORS_OF_MAP = 44.0, 7.0  # of a block of low rank, and of each map of its MLP
 OF_EXPERT = 17.0  # of a found value that is an expert
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
 ITERATIONS = 5  # of Muon, see train/optim.py
@@ -79,6 +86,8 @@ def operations(run: Config) -> float:
         block -= 20
     if model.norm == "rmsnorm":
         block += 20
+    if model.map_rank is not None:
+        block += OF_FACTORS + OF_FACTORS_OF_MAP * _mlp_maps(model)
     if model.n_experts:
         block += 126 + 140 * (model.expert_rounds - 1) + 28 * (model.n_shared > 0)
         block += model.expert_rounds * (35 * (model.router_shift > 0) + 26 * (model.router_z > 0))
@@ -91,7 +100,8 @@ def operations(run: Config) -> float:
     blocks += model.n_layers * _mixer_operations(model, run.data.seq_len)
     blocks *= model.loops
     if train.optimizer == "muon":  # shapes of its matrices, not their number
-        fixed = 147.0 + 94 * (1 + 2 * (model.mlp_width > 0) + (model.kv_heads != model.n_heads))
+        shapes = 1 + 2 * (model.mlp_width > 0) + (model.kv_heads != model.n_heads)
+        fixed = 147.0 + 94 * (shapes + (model.map_rank is not None))
     else:
         fixed = 147.0
     if scales := SCALES.get(train.qat, ALL_SCALES):
@@ -118,13 +128,17 @@ def _mixer_operations(model: Model, length: int) -> float:
     return more + each * further + (OF_DECAY + OF_DECAY_BY_CHUNK * further) * model.mixer_decay
 
 
+def _mlp_maps(model: Model) -> int:
+    return (3 if model.mlp == "gated" else 2) * (model.mlp_width > 0)
+
+
 def _maps(run: Config) -> list[int]:
-    """Weights of each map of a block that is rounded to few values."""
-    model = run.model
-    d, f = model.d_model, max(1, model.n_experts) * model.mlp_width
-    wide = d + 2 * model.kv_heads * (d // model.n_heads)
-    inward = 2 if model.mlp == "gated" else 1
-    return [d * wide, d * d] + ([d * f] * (inward + 1) if f else [])
+    """Weights of each map of a block, or of its factors, that is rounded to few values."""
+    model, r = run.model, run.model.map_rank
+    (d, kv), f = attention.widths(model), max(1, model.n_experts) * model.mlp_width
+    if r is None:
+        return [d * (d + 2 * kv), d * d] + [d * f] * _mlp_maps(model)
+    return [3 * r * d, r * d, r * kv, r * kv, r * d, r * d] + [r * d, r * f] * _mlp_maps(model)
 
 
 def _rounding(size: int, scales: int) -> float:
@@ -146,7 +160,7 @@ def of_member(run: Config) -> dict[str, float]:
     """Units of every term but operations in one step of one member."""
     model, train, S, V = run.model, run.train, run.data.seq_len, run.rows
     L, d, f, N = model.n_layers, model.d_model, model.mlp_width, train.batch_size * S
-    inward = 2 if model.mlp == "gated" else 1
+    inward, rank = 2 if model.mlp == "gated" else 1, model.map_rank or 0
     places = 1.0
     if model.n_experts:
         places = experts.places(model) + model.n_shared
@@ -156,7 +170,7 @@ def of_member(run: Config) -> dict[str, float]:
         L - added["stem"] - added["keys"],
         added["engram"] * 2 * engram.read(model) * d,
     )
-    maps = L * (d * wide + d * d) + added["stem"] * 2 * d * f + memories
+    maps = L * attention.maps(model) + added["stem"] * 2 * d * f + memories
     maps += added["keys"] * keys.flops(model, S) // 2
     short = S <= SHORT_CONTEXT and not model.document_mask and train.precision == "fp32"
     pairs = S
@@ -165,8 +179,8 @@ def of_member(run: Config) -> dict[str, float]:
     scores = float(N * pairs * model.n_heads * L)
     weights = counts.parameters(model, V, S, run.data.bos)["total"]
     scales = SCALES.get(train.qat, ALL_SCALES)
-    in_blocks = maps + mlps * max(1, model.n_experts + model.n_shared) * (inward + 1) * d * f
-    maps += mlps * places * (inward + 1) * d * f
+    in_blocks = maps + mlps * max(1, model.n_experts + model.n_shared) * mlp.maps(model)
+    maps += mlps * places * mlp.maps(model)
     squares = 2 * L * S * d
     if model.mixer != "attention":  # the maps of attention are counted above
         whole = registry.MIXERS[model.mixer].flops(model, S) // 2
@@ -179,7 +193,9 @@ def of_member(run: Config) -> dict[str, float]:
     scores *= model.loops
     return {
         "flop": flop,
-        "narrow": float(N * L * (wide + 2 * d + places * (inward + 1) * (f + d))),
+        "narrow": float(
+            N * L * (wide + 2 * d + places * (inward + 1) * (f + d) + 2 * (5 + inward) * rank)
+        ),
         "logit": float(N * V),
         "hidden": float(N * L * places * inward * f),
         # a convolution goes over its channels about as often as a norm does, a memory as five norms

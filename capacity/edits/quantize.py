@@ -30,15 +30,23 @@ TOKENS_AT_ONCE = 2**14  # of a forward pass over calibration data
 # maps of a block that get the same inputs, in the order in which it uses them
 STAGES = (
     ("engram.key", "engram.value"),
-    ("qkv", *(f"mixer.{name}" for name in ("beta", "alpha", "step", "low", "z"))),
+    ("qkv", *(f"mixer.{name}" for name in ("beta", "alpha", "eta", "step", "low", "z"))),
+    ("qkv.low",),
+    ("qkv.q.high", "qkv.k.high", "qkv.v.high"),
     ("mixer.high",),
     ("lstm.input",),
     ("lstm.state",),
     ("out",),
+    ("out.low",),
+    ("out.high",),
     ("query",),
     ("keys",),
     ("gate", "up", "shared.gate", "shared.up"),
+    ("gate.low", "up.low"),
+    ("gate.high", "up.high"),
     ("down", "shared.down"),
+    ("down.low",),
+    ("down.high",),
 )
 
 

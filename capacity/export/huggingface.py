@@ -11,7 +11,7 @@ The exported model computes the same function of the same fp32 numbers. What a r
 architecture has is made up for exactly: missing biases are zeros; a missing MLP is one hidden unit
 with zero weights; the second factor of a gated MLP is 1 where the run has no gate; heads of keys
 and values that serve several heads of queries are repeated where the architecture has as many of
-both.
+both. Maps that are products of two factors (`model.map_rank`) are multiplied out.
 
 The learned BOS vector only ever stands in front of a sequence. With learned positions it is
 therefore part of position 0: that row becomes p_0 + bos - e_0, e_0 the embedding of token 0, and a
@@ -47,6 +47,7 @@ from capacity.config import Config, from_record
 from capacity.data import cache as kept
 from capacity.export import data, tokenizer
 from capacity.export import model_card as card
+from capacity.model import low_rank
 from capacity.model.gpt import GPT, NORM_EPS
 from capacity.settings.fresh import FreshData
 from capacity.settings.model import Model
@@ -155,7 +156,7 @@ def check(config: Config) -> str:
             f"a fixed number of places"
         )
     for name, plain in naming.PLAIN.items():
-        if (value := getattr(model, name)) != plain:
+        if name != "map_rank" and (value := getattr(model, name)) != plain:
             raise ConfigError(
                 f"model.{name}={value}: cannot be exported: no architecture of transformers that "
                 f"this package writes has it; it has {'; '.join(FORMS.values())}"
@@ -187,6 +188,13 @@ def convert(config: Config, w: dict[str, Tensor]) -> Export:
         "use_cache": True,
     }
     exported = Export(common, {}, 0)
+    if config.model.map_rank is not None:
+        w = low_rank.multiplied(w)
+        exported.notes.append(
+            f"Maps of blocks were trained as products of two factors of rank "
+            f"{config.model.map_rank}; here they are multiplied out, so that this model has other "
+            "parameters, and another number of them, than were trained."
+        )
     embedding, head = w["token.weight"], None if config.model.tied else w["head.weight"]
     w = dict(w)
     if config.data.bos and config.model.position == "learned":

@@ -93,10 +93,9 @@ def adapt(gpt: GPT, flat_1P: Tensor, factors: dict[str, Tensor]) -> Tensor:
         if weight.name + ".a" in factors:
             delta = factors[weight.name + ".a"] @ factors[weight.name + ".b"]
             if weight.name.endswith("qkv.weight"):  # columns: queries, keys, values
-                d = gpt.model.d_model
-                wide = (weight.shape[1] - d) // 2
-                query, value = delta[:, :d], delta[:, d:]
-                delta = torch.cat([query, torch.zeros(d, wide, device=delta.device), value], 1)
+                queries, keys, values = weight.widths
+                query, value = delta.split([queries, values], 1)
+                delta = torch.cat([query, delta.new_zeros(len(delta), keys), value], 1)
             parts[i] = parts[i] + delta.reshape(1, -1)
     return torch.cat(parts, 1)
 
@@ -114,9 +113,8 @@ def new_factors(
             rows, columns = weight.shape
             rank = rank_embedding if embedding else rank_attention
             if attention:  # two updates side by side: rank of each, block-diagonal second factor
-                d = gpt.model.d_model
-                columns = d + (columns - d) // 2
-                rank = 2 * rank
+                queries, _, values = weight.widths
+                columns, rank = queries + values, 2 * rank
             out[weight.name + ".a"] = (torch.randn(rows, rank, generator=generator) * INIT).to(
                 device
             )
@@ -127,13 +125,13 @@ def new_factors(
 def block_mask(gpt: GPT, factors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Which entries of the second factors train: the first half of the ranks belongs to the
     queries, the second to values."""
-    masks = {}
+    masks, widths = {}, {f"{w.name}.b": w.widths for w in gpt.layout}
     for name, factor in factors.items():
         mask = torch.ones_like(factor)
         if name.endswith("qkv.weight.b"):
-            half, d = factor.shape[0] // 2, gpt.model.d_model
-            mask[:half, d:] = 0
-            mask[half:, :d] = 0
+            half, queries = factor.shape[0] // 2, widths[name][0]
+            mask[:half, queries:] = 0
+            mask[half:, :queries] = 0
         masks[name] = mask
     return masks
 

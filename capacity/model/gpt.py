@@ -31,6 +31,7 @@ from torch import Tensor
 
 from capacity import counts
 from capacity.base.rng import derived_seed
+from capacity.model import low_rank
 from capacity.model.attention import document_mask, documents
 from capacity.model.context import Context, Named, Watch
 from capacity.model.head import mean_nll
@@ -353,7 +354,9 @@ class GPT:
 
     def _linear(self, x_MNI: Tensor, w: Named, name: str) -> Tensor:
         """x W + b of each member, W stored [in, out]; every linear map inside the blocks but the
-        router."""
+        router. One with factors is their product."""
+        if name + ".low.weight" in w:
+            return low_rank.through(self._linear, x_MNI, w, name)
         bias = w.get(name + ".bias")
         if bias is None or self.tf32:  # a bias is no part of a product
             y = self._product(x_MNI, w[name + ".weight"])

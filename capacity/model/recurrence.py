@@ -13,8 +13,10 @@ Letters beside those of `gpt`: n sequences times heads, C positions of a chunk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from capacity.parts.recurrent import CHUNK, SHORT_CHUNK
@@ -92,6 +94,63 @@ def vector_decay(
     return out[0] if len(out) == 1 else torch.cat(out, 1)
 
 
+def with_momentum(  # noqa: PLR0913  the operands of a recurrence
+    q_nTK: Tensor,
+    k_nTK: Tensor,
+    v_nTW: Tensor,
+    log_decay_nT: Tensor,
+    log_momentum_nT: Tensor,
+    strength_nT: Tensor,
+    mask_nTT: Tensor | None,
+    product: Product,
+) -> Tensor:
+    """S_t = e_t S_{t-1} + k_t u_t^T, M_t = a_t M_{t-1} + S_t, y_t = M_t^T q_t, fp32 [n, T, W], with
+    u_t = b_t (v_t - M_{t-1}^T k_t) (`model.parts.titans`); mask as in `scalar_decay`.
+
+    Both states are sums of k_j u_j^T. With A_ts the product of a and E_sj that of e after the
+    second position up to the first, M_t has P = A E of each, so that a chunk is the delta rule with
+    P in place of decays; what M_t has of S in front of the chunk is A times the e since then.
+    """
+    state, out = None, []  # M and S, one below the other, [n, 2 K, W]
+    for at in _chunks(q_nTK.shape[1], CHUNK):
+        q, k, b = q_nTK[:, at], k_nTK[:, at], strength_nT[:, at, None]
+        allowed = _allowed(mask_nTT, at, q)
+        sums = [_summed(x[:, at, None], allowed, mask_nTT) for x in (log_decay_nT, log_momentum_nT)]
+        kept, moving = (
+            (c - c.transpose(1, 2)).masked_fill(~allowed, -torch.inf).exp() for c in sums
+        )
+        reach = product(kept, moving)
+        of_memory, still = (_since(c.exp(), mask_nTT, at) for c in sums)
+        of_momentum = product(kept, still)
+        u, known = b * v_nTW[:, at], _later(reach, 0.0) * allowed
+        if state is not None:
+            same = _since(None, mask_nTT, at)
+            held = _twice(k, _later(of_memory, 1.0) * same, _later(of_momentum, 0.0) * same)
+            u = u - b * product(held, state)
+        lacking = b * product(k, k.transpose(1, 2)) * known
+        u = torch.linalg.solve_triangular(lacking, u, upper=False, unitriangular=True)
+        y = product(product(q, k.transpose(1, 2)) * reach, u)
+        out.append(y if state is None else y + product(_twice(q, of_memory, of_momentum), state))
+        if at.stop < q_nTK.shape[1]:
+            left = product(_twice(k, reach[:, -1, :, None], moving[:, -1, :, None]).mT, u)
+            if state is not None:
+                memory, momentum = state.chunk(2, 1)
+                memory = memory * of_memory[:, -1:] + momentum * of_momentum[:, -1:]
+                left = left + torch.cat([memory, momentum * still[:, -1:]], 1)
+            state = left
+    return out[0] if len(out) == 1 else torch.cat(out, 1)
+
+
+def _later(x_nCK: Tensor, first: float) -> Tensor:
+    """Of each position what stands at the one before."""
+    return F.pad(x_nCK[:, :-1], (0, 0, 1, 0), value=first)
+
+
+def _twice(x_nCK: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Times one and times other, side by side, [n, C, 2 K]."""
+    return torch.cat([x_nCK * one, x_nCK * other], -1)
+
+
 def _chunks(T: int, size: int) -> list[slice]:
     return [slice(first, min(T, first + size)) for first in range(0, T, size)]
 
@@ -111,7 +170,7 @@ def _summed(log_decay_nCK: Tensor, allowed: Tensor, mask_nTT: Tensor | None) -> 
     return torch.bmm(allowed.float(), log_decay_nCK)
 
 
-def _since(decay_nC1: Tensor | None, mask_nTT: Tensor | None, at: slice) -> Tensor | float:
+def _since(decay_nC1: Tensor | None, mask_nTT: Tensor | None, at: slice) -> Any:
     """What a position reads of the state in front of its chunk, [n, C, 1]: nothing where that is
     of another document."""
     if mask_nTT is None or at.start == 0:

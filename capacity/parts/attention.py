@@ -21,7 +21,7 @@ def maps(model: Model) -> int:
     """Weights of its maps: queries, keys and values side by side, and out. Keys and values may have
     fewer heads than queries."""
     d, kv = widths(model)
-    return 2 * d * (d + kv)
+    return base.linear(model, d, d, kv, kv, d)
 
 
 def count(model: Model, rows: int) -> Count:
@@ -58,6 +58,7 @@ def kept(model: Model, length: int, train: Train, device: str) -> float:
     whole = not rounded and not (turned and repeated)  # a part of them is still in use
     out = (8 if rounded else size) * d
     kept = size * (copies + whole * (d + 2 * kv)) + out + 4 * model.n_heads
+    kept += base.kept_factors(model, train, 4)  # queries, keys, values and out
     kept += base.kept_norm(model, train) + base.kept_canon(model, "A", d)
     kept += base.kept_canon(model, "B", d + 2 * kv)
     if model.document_mask:
@@ -68,4 +69,5 @@ def kept(model: Model, length: int, train: Train, device: str) -> float:
 
 
 def inputs(model: Model) -> dict[str, int]:
-    return {"model.d_model": model.d_model}
+    rank = {} if model.map_rank is None else {"model.map_rank": model.map_rank}
+    return {"model.d_model": model.d_model} | rank

@@ -68,6 +68,12 @@ class Part(Protocol):
         ...
 
 
+def linear(model: Model, fan_in: int, *fan_out: int) -> int:
+    """Weights of maps of one input: in out each, and r (in + out) of one of rank r."""
+    r = model.map_rank
+    return sum(fan_in * out if r is None else r * (fan_in + out) for out in fan_out)
+
+
 def norm(model: Model) -> int:
     """Weights of a norm: gain and, of a LayerNorm with biases, bias."""
     return 2 * model.d_model if model.norm == "layernorm" else model.d_model
@@ -77,6 +83,11 @@ def kept_norm(model: Model, train: Train) -> int:
     """Bytes by token of a norm: its input and the normalized numbers in fp32, and what it hands
     on."""
     return (8 + bytes_of(train)) * model.d_model
+
+
+def kept_factors(model: Model, train: Train, number: int) -> int:
+    """Bytes by token of so many maps where they are products: what stands between the factors."""
+    return bytes_of(train) * number * (model.map_rank or 0)
 
 
 def bytes_of(train: Train) -> int:

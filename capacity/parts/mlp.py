@@ -20,7 +20,8 @@ def hidden(model: Model) -> int:
 
 def maps(model: Model) -> int:
     """Weights of its maps: one to the hidden units, two where it is gated, and one back."""
-    return model.d_model * (hidden(model) + model.mlp_width)
+    d, f, inward = model.d_model, model.mlp_width, 2 if model.mlp == "gated" else 1
+    return base.linear(model, d, *[f] * inward) + base.linear(model, f, d)
 
 
 def weights(model: Model) -> int:
@@ -57,6 +58,7 @@ def kept(model: Model, length: int, train: Train, device: str) -> float:
         return 0.0
     canon = base.kept_canon(model, "C", model.d_model)
     canon += base.kept_canon(model, "D", hidden(model))
+    canon += base.kept_factors(model, train, 3 if model.mlp == "gated" else 2)
     return base.kept_norm(model, train) + kept_hidden(model, train) + canon
 
 

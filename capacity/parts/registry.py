@@ -21,6 +21,7 @@ from capacity.parts import (
     mlp,
     ssd,
     stem,
+    titans,
 )
 from capacity.parts.base import Count, Part
 from capacity.settings.field import applies
@@ -33,6 +34,7 @@ MIXERS: dict[str, Part] = {
     "gla": gla,
     "ssd": ssd,
     "delta": delta,
+    "titans": titans,
     "lstm": lstm,
 }
 CHANNELS: dict[str, Part] = {"mlp": mlp, "experts": experts, "stem": stem, "keys": keys}
@@ -136,6 +138,34 @@ def check(model: Model) -> None:
     _check_experts(model)
     _check_canon(model)
     _check_mixer(model)
+    _check_rank(model)
+
+
+def _check_rank(model: Model) -> None:
+    """Factors are those of attention and of one MLP, and no wider than the maps that they make."""
+    if model.map_rank is None:
+        return
+    for name, plain in (
+        ("mixer", "attention"),
+        ("channel", "mlp"),
+        ("n_experts", 0),
+        ("memory", "none"),
+    ):
+        if (value := getattr(model, name)) != plain:
+            raise ConfigError(
+                f"model.map_rank={model.map_rank}: maps of attention and of one MLP have factors, "
+                f"this is model.{name}={value}; choose model.{name}={plain}, or leave the rank out"
+            )
+    _, kv = attention.widths(model)
+    sides = {"model.d_model": model.d_model, "keys and values": kv}
+    if model.mlp_width:
+        sides["the MLP's width"] = model.mlp_width
+    words, most = min(sides.items(), key=lambda side: side[1])
+    if model.map_rank > most:
+        raise ConfigError(
+            f"model.map_rank={model.map_rank}: a map has no more than the smaller of its widths, "
+            f"here {most} ({words}); give 1 to {most}"
+        )
 
 
 OF_EXPERTS = ("n_shared", "expert_rounds", "router_score", "router_shift", "router_z")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from capacity.settings.field import setting
 
 # mixers whose state does not grow with the sequence
-RECURRENT = ("linear", "based", "gla", "ssd", "delta")
+RECURRENT = ("linear", "based", "gla", "ssd", "delta", "titans")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,8 @@ class Model:
         "attention",
         "how positions see those before them; the others have a state that does not grow with the "
         "sequence: linear attention, based (its features are the first terms of an exponential), "
-        "gla (a decay of every number of a key), ssd (Mamba-2), delta (the delta rule), lstm",
+        "gla (a decay of every number of a key), ssd (Mamba-2), delta (the delta rule), titans (a "
+        "delta rule with momentum), lstm",
         choices=("attention", *RECURRENT, "lstm"),
         neutral="attention",
     )
@@ -302,6 +303,14 @@ class Model:
         neutral="",
     )
 
+    map_rank: int | None = setting(
+        None,
+        "rank of the maps of attention (queries, keys, values, out) and of the MLP, each a product "
+        "of two factors that are trained; empty: maps as they are",
+        low=1,
+        high=65536,
+        neutral=None,
+    )
     loops: int = setting(
         1,
         "how often a token goes through all blocks, the same weights each time",

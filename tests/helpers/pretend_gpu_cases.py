@@ -64,6 +64,8 @@ MODELS = VARIANTS | {
     "gla": {"mixer": "gla", "mixer_gate": True},
     "mamba 2": {"mixer": "ssd", "mixer_conv": True, "mixer_gate": True},
     "gated delta rule": {"mixer": "delta", "mixer_decay": True},
+    "titans": {"mixer": "titans"},
+    "low rank": {"map_rank": 3, "position": "rotary"},
     "people, moe": {"n_experts": 4, "mlp_ratio": 1.0, "position": "rotary"},
 }
 FORMATS = {name: {"precision": name} for name in ("fp32", "tf32", "bf16", "fp16")}

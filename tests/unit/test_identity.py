@@ -60,6 +60,7 @@ OTHER = {
     "model.keys_expert": True,
     "model.keys_shared": True,
     "model.loops": 2,
+    "model.map_rank": 2,
     "model.memory": "engram",
     "model.memory_layers": (0,),
     "model.engram_rows": 11,

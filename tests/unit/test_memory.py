@@ -48,11 +48,13 @@ SHAPES = {
     "parts": {**GPT, "memory": "engram", "canon": "ABCD"},
     "keys": {**GPT, "channel": "keys"},
     "peer, twice": {**GPT, "channel": "keys", "keys_expert": True, "loops": 2},
+    "low rank": {**LLAMA, "map_rank": 16},
     "other parts": {**GPT, "channel": "stem", "mixer": "linear"},
     "based": {**GPT, "mixer": "based"},
     "gla": {**GPT, "mixer": "gla", "mixer_gate": True},
     "ssd": {**GPT, "mixer": "ssd", "mixer_conv": True},
     "lstm": {**GPT, "mixer": "lstm"},
+    "titans": {**GPT, "mixer": "titans"},
     "delta": {**GPT, "mixer": "delta", "mixer_decay": True},
 }
 

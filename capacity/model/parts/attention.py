@@ -6,28 +6,29 @@ import math
 
 from torch import Tensor
 
+from capacity.model import low_rank
 from capacity.model.attention import causal_attention
 from capacity.model.context import Context, Named
 from capacity.model.kernels import dispatch
 from capacity.model.numerics import tf32_operand
 from capacity.model.rotary import rotate
 from capacity.model.short_conv import canon, canon_weights
-from capacity.model.weights import Weight, map_weights, norm_weights
+from capacity.model.weights import Weight, norm_weights
 from capacity.parts.attention import widths
 from capacity.settings.model import Model
 
 
 def weights(model: Model, at: str, rows: int) -> list[Weight]:
-    """Queries, keys and values are maps side by side."""
+    """Queries, keys and values are maps side by side, with `model.map_rank` of factors each."""
     D, kv = widths(model)
     residual = model.init_std / math.sqrt(2 * model.n_layers)
     sides = (D, kv, kv)
     return [
         *norm_weights(at + "norm1", model),
         *canon_weights(model, at, "A", D),
-        *map_weights(at + "qkv", D, sum(sides), model.init_std, model.bias, widths=sides),
+        *low_rank.maps(model, at + "qkv", D, sum(sides), model.init_std, sides),
         *canon_weights(model, at, "B", sum(sides)),
-        *map_weights(at + "out", D, D, residual, model.bias),
+        *low_rank.maps(model, at + "out", D, D, residual),
     ]
 
 

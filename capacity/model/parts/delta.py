@@ -36,7 +36,7 @@ def weights(model: Model, at: str, rows: int) -> list[Weight]:
 def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
     h_MND, qkv_MNE = recurrent.read(w, at, x_MND, c)
     q, k, v = (recurrent.flat(x).float() for x in recurrent.heads(qkv_MNE, c))
-    q, k = _length_one(q) * q.shape[-1] ** -0.5, _length_one(k)
+    q, k = length_one(q) * q.shape[-1] ** -0.5, length_one(k)
     b_MNH = torch.sigmoid(c.linear(h_MND, w, at + "mixer.beta").float())
     log_decay = None
     if c.model.mixer_decay:
@@ -48,5 +48,6 @@ def forward(w: Named, at: str, x_MND: Tensor, c: Context) -> Tensor:
     return recurrent.written(w, at, y_nTW, h_MND, c)
 
 
-def _length_one(x: Tensor) -> Tensor:
+def length_one(x: Tensor) -> Tensor:
+    """Vectors along the last axis, each divided by its length; zeros stay."""
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + EPS)

@@ -7,6 +7,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
+from capacity.model import low_rank
 from capacity.model.context import Context, Named
 from capacity.model.short_conv import canon, canon_weights
 from capacity.model.weights import Weight, map_weights, norm_weights
@@ -41,6 +42,9 @@ def maps(
     D, F, std, bias = model.d_model, width or model.mlp_width, model.init_std, model.bias
     residual = std / math.sqrt(2 * model.n_layers)
     inward = ["gate"] * (model.mlp == "gated") + ["up"]
+    if model.map_rank is not None:  # no experts, whose MLPs these would be
+        out = [one for name in inward for one in low_rank.maps(model, at + name, D, F, std)]
+        return out + low_rank.maps(model, at + "down", F, D, residual)
     out = [
         one
         for name in inward

@@ -16,6 +16,7 @@ from capacity.model.parts import (
     mlp,
     ssd,
     stem,
+    titans,
 )
 from capacity.parts.registry import of_layer
 from capacity.settings.model import Model
@@ -27,6 +28,7 @@ PARTS: dict[str, Part] = {
     "gla": gla,
     "ssd": ssd,
     "delta": delta,
+    "titans": titans,
     "lstm": lstm,
     "mlp": mlp,
     "experts": experts,

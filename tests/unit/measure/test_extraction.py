@@ -122,8 +122,13 @@ def test_halves_share_nobody_and_miss_nobody():
 
 @pytest.mark.parametrize(
     "model",
-    [{}, {"n_kv_heads": 1}, {"tied": False, "bias": False, "norm": "rmsnorm", "mlp": "gated"}],
-    ids=["gpt2", "grouped", "llama"],
+    [
+        {},
+        {"n_kv_heads": 1},
+        {"tied": False, "bias": False, "norm": "rmsnorm", "mlp": "gated"},
+        {"mixer": "gla", "mixer_key": 3, "position": "learned"},
+    ],
+    ids=["gpt2", "grouped", "llama", "narrow keys"],
 )
 def test_low_rank_updates_touch_embedding_queries_and_values_only(model):
     c = config("lora", model)
@@ -135,13 +140,15 @@ def test_low_rank_updates_touch_embedding_queries_and_values_only(model):
     masks = extraction.block_mask(gpt, factors)
     factors = {name: torch.randn_like(f) * masks[name] for name, f in factors.items()}
     before, after = gpt.named(flat[None]), gpt.named(extraction.adapt(gpt, flat[None], factors))
-    d, kv = 16, 16 // gpt.model.n_heads * gpt.model.kv_heads
+    H, wide = gpt.model.n_heads, 16 // gpt.model.n_heads * gpt.model.kv_heads
+    keys = 3 * H if gpt.model.mixer_key else wide
+    sides = [3 * H if gpt.model.mixer_key else 16, keys, wide]
     for name in before:
         change = (after[name] - before[name])[0]
         if name == "token.weight":
             assert torch.linalg.matrix_rank(change) == 4
         elif name.endswith("qkv.weight"):
-            query, key, value = change.split([d, kv, kv], dim=1)
+            query, key, value = change.split(sides, dim=1)
             assert (
                 torch.linalg.matrix_rank(query) == torch.linalg.matrix_rank(value) == 2
                 and not key.any()

@@ -14,7 +14,7 @@ from capacity.model.gpt import GPT
 from capacity.parts import recurrent as formulas
 from part_forms import MODELS, PLAIN, D, S, V, built_model, tokens
 
-KINDS = ("based", "gla", "ssd", "delta", "gated delta")
+KINDS = ("based", "gla", "ssd", "delta", "gated delta", "titans")
 kinds = pytest.mark.parametrize("kind", KINDS)
 H, W = 2, D // 2
 
@@ -59,6 +59,7 @@ def slow(kind, w, x, starts=(0,)):
             if t in starts:
                 rows = formulas_of_based(K) if kind == "based" else K
                 S_, total = (torch.zeros(rows, n, dtype=torch.float64) for n in (W, 1))
+                moving = torch.zeros_like(S_)
             if kind == "based":
                 S_ = S_ + torch.outer(taylor(k[t]), v[t])
                 total = total + taylor(k[t])[:, None]
@@ -79,8 +80,13 @@ def slow(kind, w, x, starts=(0,)):
                     step = F.softplus(h[t] @ w["mixer.alpha.weight"] + w["mixer.alpha.bias"])[head]
                     a = torch.exp(-step * w["mixer.rate.weight"][head].exp())
                 key, query = (z / (z.square().sum() + 1e-6).sqrt() for z in (k[t], q[t]))
-                forget = torch.eye(K, dtype=torch.float64) - b * torch.outer(key, key)
-                S_ = a * forget @ S_ + b * torch.outer(key, v[t])
+                if kind == "titans":
+                    e = torch.sigmoid(h[t] @ w["mixer.eta.weight"] + w["mixer.eta.bias"])[head]
+                    moving = e * moving - b * half_squared_error(S_, key, v[t])
+                    S_ = a * S_ + moving
+                else:
+                    forget = torch.eye(K, dtype=torch.float64) - b * torch.outer(key, key)
+                    S_ = a * forget @ S_ + b * torch.outer(key, v[t])
                 y = query / math.sqrt(K) @ S_
             out[t, W * head : W * (head + 1)] = y
     if "mixer.z.weight" in w:
@@ -93,6 +99,14 @@ def slow(kind, w, x, starts=(0,)):
     return out @ w["out.weight"] + w.get("out.bias", 0.0)
 
 
+def half_squared_error(memory, key, value):
+    """The gradient of |M^T k - v|^2 / 2 by M, by autograd."""
+    with torch.enable_grad():
+        memory = memory.detach().requires_grad_()
+        error = (memory.T @ key.detach() - value.detach()).square().sum() / 2
+        return torch.autograd.grad(error, memory)[0]
+
+
 def formulas_of_based(K):
     return 1 + K + K * K
 
@@ -103,7 +117,7 @@ def taylor(x):
     return torch.cat([x.new_ones(1), x, torch.outer(x, x).flatten() / math.sqrt(2)])
 
 
-SLOW = ["based", "gla", "gated gla", "ssd", "mamba", "delta", "gated delta"]
+SLOW = [*KINDS, "gated gla", "mamba", "gated titans"]
 
 
 @pytest.mark.parametrize("name", SLOW)
@@ -346,6 +360,7 @@ BY_HAND = {
     "ssd": (D * H + 3 * H, 2 * D * H),
     "mamba": (D * H + 3 * H + 4 * E + D * D + D + D, 2 * (D * H + 4 * E + D * D)),
     "delta": (D * H, 2 * (D * H + H * S * (W + W))),
+    "titans": (3 * D * H + 3 * H, 2 * (3 * D * H + H * S * (W + W + S))),
     "gated delta": (
         2 * D * H + 2 * H + 4 * E + D * D + D + W,
         2 * (2 * D * H + 4 * E + D * D + H * S * (W + W)),
@@ -373,6 +388,8 @@ def test_state_does_not_grow():
         "ssd": H * W * W,
         "mamba": H * W * W + 3 * E,
         "delta": H * W * W,
+        "titans": 2 * H * W * W,
+        "gated titans": 2 * H * 5 * W + 3 * (20 + D),
     }
     for name, numbers in by_hand.items():
         for length in (5, 500):
