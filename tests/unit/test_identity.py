@@ -21,6 +21,7 @@ OTHER = {
     "data.tiers": ("0.5x1", "0.5x2"),
     "data.zipf": 1.0,
     "data.zipf_tiers": 2,
+    "data.skip": 3,
     "model.n_layers": 2,
     "model.d_model": 16,
     "model.n_heads": 1,
@@ -74,6 +75,7 @@ OTHER = {
     "model.canon": "AC",
     "train.table_lr": 3.0,
     "train.table_clip": 0.5,
+    "train.start_from": "0123456789ab",
     "train.steps": 61,
     "train.exposures": 20.0,
     "train.batch_size": 9,
@@ -205,6 +207,7 @@ WORLDS = {
         {
             "n_people": 61,
             "load": 0.5,
+            "skip": 7,
             "seq_len": 193,
             "tokenizer": "gpt2",
             "vocab_size": 150,
@@ -252,6 +255,7 @@ WORLDS = {
         {
             "n_people": 61,
             "load": 0.5,
+            "skip": 7,
             "seq_len": 33,
             "first_names": 6,
             "middle_names": 2,

@@ -186,9 +186,11 @@ def test_tiers_of_a_stream_are_seen_at_their_rates(data):
     assert int(at.counts(0, 400).sum()) == round(40 * whole["mean"])
 
 
-def test_people_of_the_text_are_those_of_the_turns():
-    """Names read from the tokens of the stream come as often as counted."""
-    rows, at = read(config())
+@pytest.mark.parametrize("skip", [0, 30])
+def test_people_of_the_text_are_those_of_the_turns(skip):
+    """Names read from the tokens of the stream come as often as counted, also behind other
+    people."""
+    rows, at = read(config(skip=skip))
     member = at.members[0]
     tokens = torch.cat([rows[:, :-1].reshape(-1), rows[-1:, -1]])
     pieces, everybody = member.world.pieces, torch.arange(40)
