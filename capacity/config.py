@@ -133,6 +133,8 @@ class Config:
         identity."""
         train = settings.identity(self.train) | {"steps": self.steps}
         del train["exposures"]
+        if self.train.start is not None:  # without the name that a study has for it
+            train["start_from"] = self.train.start
         return {
             "schema": IDENTITY_SCHEMA,
             "data": self.resolved.identity(self.items),

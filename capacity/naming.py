@@ -88,11 +88,18 @@ def settings(run: Config) -> dict[str, Value]:
     """Every setting of data, model and training of a run by dotted key, as plain values."""
     tree = run.as_dict()
     return {
-        key: plain(value)
+        key: plain(without_id(name, value))
         for section in SECTIONS
         for name, value in tree[section].items()
         if (key := f"{section}.{name}") not in FOLLOWS
     }
+
+
+def without_id(name: str, value: Any) -> Any:
+    """A setting as runs of other seeds have it: what a study begins with by its name there."""
+    if name == "start_from" and isinstance(value, str) and ":" in value:
+        return value.partition(":")[0]
+    return value
 
 
 def architecture(row: Row) -> str:

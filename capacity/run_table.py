@@ -174,7 +174,7 @@ def settings(config: Config) -> dict[str, Any]:
     """All settings of data, model and train by dotted key, but for those of parts that the model
     does not have."""
     return {
-        f"{section}.{field.name}": getattr(part, field.name)
+        f"{section}.{field.name}": naming.without_id(field.name, getattr(part, field.name))
         for section, part in ((name, getattr(config, name)) for name in ("data", "model", "train"))
         for field in dataclasses.fields(part)
         if applies(part, field)

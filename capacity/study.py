@@ -12,6 +12,10 @@
               [train.lr]
     random_data: for text, the study that measured what the same models hold of random data, such as
               pocket; fit-laws reads its fit
+    starts:   runs with whose weights others begin, as a mapping from name to the overrides of data
+              and train that make such a run, such as {facts: [data=bios_pocket,
+              train=pocket_bios]}; a run of the grids with train.start_from: facts begins with a run
+              of its own model and seed that has these settings, and is trained behind it
     names:    what variants are called in labels, legends and tables, as a mapping from name to the
               settings that such a run has, such as {ours: {model.norm: rmsnorm}}; a list of values
               means any of them. A name changes no run and no verdict
@@ -29,8 +33,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -45,7 +50,11 @@ from capacity.published.expects import SCALES, check_expects
 from capacity.settings.aliases import near_setting
 from capacity.settings.data import TextData
 
-ENTRIES = tuple("question pins grids references best_over random_data names expects scale".split())
+ENTRIES = tuple(
+    "question pins grids references starts best_over random_data names expects scale".split()
+)
+# settings that a run with whose weights another one begins has of that other one
+SHARED_WITH_START = ("model", "seed", "cluster", "wandb")
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,37 @@ class Study:
     random_data: str = ""  # name of a study
     overrides: list[str] = field(default_factory=list)  # given with the command, not in the file
     names: naming.Names = field(default_factory=dict)  # of variants, as `naming.given` reads them
+    # runs with whose weights others begin, which are no runs of the question; a run stands behind
+    # the one that it begins with
+    starts: list[Config] = field(default_factory=list)
+
+    @property
+    def trained(self) -> list[Config]:
+        """All that a sweep trains."""
+        return [*self.starts, *self.runs]
+
+    @property
+    def rounds(self) -> list[list[Config]]:
+        """All that a sweep trains, by how many runs of the study have to be finished first, one
+        after the other."""
+        behind = {run.run_id: run.train.start or "" for run in self.trained}
+        depth = {run_id: _depth(run_id, behind) for run_id in behind}
+        return [
+            [run for run in self.trained if depth[run.run_id] == n]
+            for n in range(max(depth.values()) + 1)
+        ]
 
     @cached_property
     def variants(self) -> dict[str, str]:
         """run id -> what the run is called beside its size, data, exposures and seed."""
         called = naming.of_runs(self.runs, self.names, self.best_over)
         return {run.run_id: name for run, name in zip(self.runs, called, strict=True)}
+
+
+def _depth(run_id: str, behind: Mapping[str, str]) -> int:
+    """How many of these runs stand before this one. behind: id -> that of the run before."""
+    before = behind[run_id]
+    return 1 + _depth(before, behind) if before in behind else 0
 
 
 def load_study(name: str, overrides: list[str]) -> Study:
@@ -107,7 +141,7 @@ def load_study(name: str, overrides: list[str]) -> Study:
         expects = check_expects(tree.get("expects") or [])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    configs = _configs(path, tree, places, _typed(overrides))
+    configs, begun = _configs(path, tree, places, _typed(overrides))
     names = naming.read(places["names"], tree.get("names") or {})
     if not overrides and places["names"].startswith(_own_place(path, preset)):
         naming.check(places["names"], names, configs)
@@ -124,6 +158,7 @@ def load_study(name: str, overrides: list[str]) -> Study:
         _random_data(path, tree.get("random_data", "")),
         list(overrides),
         names,
+        [run for run_id, run in begun.items() if run_id not in unique],
     )
 
 
@@ -156,15 +191,16 @@ def _own_place(path: Path, preset: str | None) -> str:
 
 def _configs(
     path: Path, tree: dict, places: dict[str, str], typed: Sequence[Sequence[str]]
-) -> list[Config]:
-    """The runs of a study with each of what was typed last; reference models stand behind the
-    others."""
+) -> tuple[list[Config], dict[str, Config]]:
+    """The runs of a study with each of what was typed last, reference models behind the others; and
+    by id those with whose weights they begin."""
+    starts = _Starts(tree.get("starts") or {}, places["starts"])
     pins, references = tree.get("pins") or [], tree.get("references") or []
     given = [Given(pin, f"{places['pins']}: {i}") for i, pin in enumerate(pins, 1)]
     try:
         points = _points(tree.get("grids") or [{}], places["grids"])
         layers = [[given, point, last] for point in points for last in typed]
-        configs = load_many(layers)
+        configs = starts.load(layers)
         if references and not _largest(configs):
             raise PlacedError(
                 f"{places['references']}: are for runs on text with data.trained_on=members, and "
@@ -175,7 +211,7 @@ def _configs(
             for i, one in enumerate(references, 1)
             if (at := f"{places['references']}: {i}")
         ]
-        configs += load_many(
+        configs += starts.load(
             [[*layers[i][:2], run, layers[i][2]] for i in _largest(configs) for run in runs]
         )
     except PlacedError:
@@ -184,7 +220,89 @@ def _configs(
         if Path(str(error).partition(":")[0]).exists():
             raise  # about a file that the runs read, by its name
         raise ConfigError(f"{path}: {error}") from None  # what the study leaves out
-    return configs
+    return configs, starts.begun
+
+
+class _Starts:
+    """The entry `starts` of a study, and the runs that were made of it, by id."""
+
+    def __init__(self, entry: object, at: str) -> None:
+        example = "such as {facts: [data=bios_pocket, train=pocket_bios]}"
+        if not isinstance(entry, dict) or not all(
+            isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+            for texts in entry.values()
+        ):
+            raise PlacedError(f"{at}: expected a mapping from name to overrides, {example}")
+        self.at, self.begun = at, dict[str, Config]()
+        self.entry = {
+            str(name): [Given(text, f"{at}: {name}: {i}") for i, text in enumerate(texts, 1)]
+            for name, texts in entry.items()
+        }
+        for name, texts in self.entry.items():
+            if not re.fullmatch(r"[A-Za-z]\w*", name):
+                raise PlacedError(f"{at}: {name!r}: a name has letters, digits and _")
+            for text in texts:
+                if _section(text) in SHARED_WITH_START:
+                    raise PlacedError(
+                        f"{text.origin}: {text}: the run has the {_section(text)} of the one that "
+                        "begins with it; expected settings of data, train and measures"
+                    )
+
+    def load(self, layers: Sequence[Sequence[Sequence[str]]], depth: int = 0) -> list[Config]:
+        """The runs of these layers of overrides; those with whose weights they begin are loaded
+        before, and come into `begun`."""
+        named = {i: name for i, one in enumerate(layers) if (name := self._name(one))}
+        if depth > len(self.entry):
+            raise PlacedError(
+                f"{self.at}: {', '.join(self.entry)}: one begins with another in turn"
+            )
+        parents = (
+            self.load(
+                [
+                    [
+                        [text for layer in layers[i] for text in layer if _is_shared(text)],
+                        self.entry[name],
+                    ]
+                    for i, name in named.items()
+                ],
+                depth + 1,
+            )
+            if named
+            else []
+        )
+        self.begun |= {run.run_id: run for run in parents}
+        given = {
+            i: [Given(f"train.start_from='{name}:{run.run_id}'", self.at)]
+            for (i, name), run in zip(named.items(), parents, strict=True)
+        }
+        return load_many([[*one, given[i]] if i in given else one for i, one in enumerate(layers)])
+
+    def _name(self, layers: Sequence[Sequence[str]]) -> str:
+        """The name that train.start_from has in the last layer that sets it; empty for an id, which
+        needs none, and for random weights."""
+        key = "train.start_from="
+        texts = [text for layer in layers for text in layer if text.startswith(key)]
+        if not texts:
+            return ""
+        value = texts[-1].removeprefix(key).strip("'\"")
+        if value in self.entry or value in ("null", "") or re.search(r"[0-9a-f]{12}$", value):
+            return value if value in self.entry else ""
+        raise placed(
+            ConfigError(
+                f"{texts[-1]}: expected the id of a run or a name of the study's entry starts"
+                f"{nearest(value, list(self.entry))}; it has {', '.join(self.entry) or 'none'}"
+            ),
+            getattr(texts[-1], "origin", ""),
+        )
+
+
+def _section(text: str) -> str:
+    """What an override is about: model of model.d_model=8 and of model=gpt."""
+    return re.split(r"[.=@]", text.lstrip("+~"), maxsplit=1)[0]
+
+
+def _is_shared(text: str) -> bool:
+    return _section(text) in SHARED_WITH_START
 
 
 def _random_data(path: Path, name: object) -> str:

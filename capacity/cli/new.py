@@ -21,6 +21,7 @@ WORDS = {
     "name of your own with mappings of settings that move together; seeds are replicates",
     "references": "runs that the others are compared with, each trained once",
     "best_over": "settings of which fit-laws keeps the best of otherwise equal runs",
+    "starts": "runs with whose weights others begin, by name",
     "random_data": "the study that says what the same models hold of random data",
     "names": "what variants are called in legends and tables",
     "expects": "published values that are put beside what was measured",

@@ -46,7 +46,11 @@ def _about(description: str, body: Schema) -> Schema:
 
 def _entries() -> Schema:
     keys = [*_settings()]
-    setting = {key: {"$ref": f"#/$defs/{key}"} for key in keys}
+    setting: Schema = {key: {"$ref": f"#/$defs/{key}"} for key in keys}
+    # a name of the entry starts, too
+    setting["train.start_from"] = {
+        "anyOf": [setting["train.start_from"], {"type": "string", "pattern": "^[A-Za-z]\\w*$"}]
+    }
     # of a mapping of settings that move together, presets of groups too
     groups = {
         name: _about(f"preset of {name}", {"enum": names})
@@ -97,6 +101,14 @@ def _entries() -> Schema:
         "references": _about(
             "runs that the others are compared with",
             {"type": "array", "items": moved | {"required": ["data.trained_on"]}},
+        ),
+        "starts": _about(
+            "name -> overrides of runs with whose weights others begin (train.start_from: NAME)",
+            {
+                "type": "object",
+                "propertyNames": {"pattern": "^[A-Za-z]\\w*$"},
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            },
         ),
         "best_over": _about(
             "settings over which fit-laws keeps the best of otherwise equal runs",

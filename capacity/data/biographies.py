@@ -158,7 +158,8 @@ class BiosWorld(NamedWorld):
         of gender 0 He, 1 She."""
         if attribute == "work_city":
             return self.headquarters[self.values("employer", person_R)]
-        return hashing.words(self.seeded[attribute], person_R) % self.sizes.get(attribute, 1)
+        number_R = person_R + self.data.skip
+        return hashing.words(self.seeded[attribute], number_R) % self.sizes.get(attribute, 1)
 
     def texts(
         self,
@@ -174,7 +175,7 @@ class BiosWorld(NamedWorld):
         With a number of texts per person, they take turns, each person beginning with another one.
         """
         key = self.seeded["text"]
-        text = exposure_R
+        person_R, text = person_R + self.data.skip, exposure_R
         if biographies is not None:
             text = (exposure_R + hashing.words(self.seeded["order"], person_R)) % biographies
         word = hashing.words(key, person_R, torch.zeros_like(text) if same_sentences else text)
@@ -337,7 +338,8 @@ class BiodWorld(NamedWorld):
         k = torch.arange(self.data.attributes, device=self.device)[None, :, None]
         c = torch.arange(self.data.chunks, device=self.device)[None, None, :]
         key = over(self.seeded["biod values"], 2)
-        return hashing.words(key, person_R[:, None, None], k, c) % self.data.diversity
+        number_R11 = person_R[:, None, None] + self.data.skip
+        return hashing.words(key, number_R11, k, c) % self.data.diversity
 
     def sentences(self, person_R: Tensor, order_RK: Tensor) -> Tensor:
         """Pieces [R, K', 4 + 2 C] of the sentences of the attributes order_RK: subject, head,
@@ -358,8 +360,9 @@ class BiodWorld(NamedWorld):
 
     def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
         attribute = torch.arange(self.data.attributes, device=self.device)[None, :]
+        number_R1 = person_R[:, None] + self.data.skip
         order = hashing.words(
-            over(self.seeded["biod order"], 1), person_R[:, None], exposure_R[:, None], attribute
+            over(self.seeded["biod order"], 1), number_R1, exposure_R[:, None], attribute
         ).argsort(dim=1, stable=True)
         head = torch.full((len(person_R), 1), EOS, device=self.device)
         return torch.cat([head, self.sentences(person_R, order).flatten(1)], 1)

@@ -24,7 +24,7 @@ def check(data: Data, items: int) -> None:
 def _check_uniform(data: UniformData, items: int) -> None:
     # 2^48 tokens is far above any random-data study (the largest published run has 2^29) and
     # far below overflow.
-    if items * data.seq_len > 2**48:
+    if (data.skip + items) * data.seq_len > 2**48:
         raise ConfigError(
             f"data: {items} sequences of {data.seq_len} tokens are more than 2^48 tokens"
         )
@@ -84,8 +84,9 @@ def _check_bios(data: BiosData, items: int) -> None:
             "data: years, cities, universities, majors and employers are all 0; a person needs "
             "one of them"
         )
-    if items + data.other_people > data.n_names:
+    if data.skip + items + data.other_people > data.n_names:
         others = f" and {data.other_people:,} others" if data.other_people else ""
+        others += f" behind data.skip={data.skip}" if data.skip else ""
         raise ConfigError(
             f"data.n_people={items}: {items:,} people{others} need distinct names, but "
             f"{data.first_names} x "
@@ -137,8 +138,11 @@ def _check_biod(data: BiodData, items: int) -> None:
             f"data.diversity={data.diversity}: only {data.alphabet}^{data.length} = "
             f"{data.alphabet**data.length} different strings exist (data.alphabet^data.length)"
         )
-    if items > data.n_names:
-        raise ConfigError(f"data.n_people={items}: only {data.n_names:,} different names exist")
+    if data.skip + items > data.n_names:
+        behind = f" behind data.skip={data.skip}" if data.skip else ""
+        raise ConfigError(
+            f"data.n_people={items}{behind}: only {data.n_names:,} different names exist"
+        )
     _keep_apart(items, data.seq_len, lexicons.of(data).shortest(data), "data.n_people")
 
 

@@ -115,7 +115,7 @@ class Names:
 
     def __init__(self, content: dict, data: BiosData | BiodData, device: torch.device) -> None:
         self.sizes = data.first_names, max(1, data.middle_names), data.last_names
-        self.n_names = data.n_names
+        self.n_names, self.skip = data.n_names, data.skip
         self.key: int | Tensor = 0
         self.first = torch.tensor(content["first"][: data.first_names], device=device)
         self.middle = torch.tensor(content["middle"][: data.middle_names] or [EMPTY], device=device)
@@ -136,7 +136,7 @@ class Names:
 
     def parts(self, person_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Indices of first, middle and last name."""
-        index = hashing.permute(self.key, person_R, self.n_names)
+        index = hashing.permute(self.key, person_R + self.skip, self.n_names)
         _, middle, last = self.sizes
         return index // (middle * last), index // last % middle, index % last
 

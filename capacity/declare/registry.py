@@ -14,6 +14,7 @@ from capacity.declare import (
     memorization,
     quantization,
     record,
+    start,
     tables,
     text,
 )
@@ -28,6 +29,7 @@ MEASURES: dict[str, Measure] = {
     "extraction": extraction.MEASURE,
     "quantization": quantization.MEASURE,
     "tables": tables.MEASURE,
+    "start": start.MEASURE,
 }
 _NODES: dict[tuple[int, bool], tuple[Measure, Node]] = {}
 

@@ -135,7 +135,7 @@ class TableFeed:
 def _uniform_table(config: Config) -> np.ndarray:
     data = config.data
     assert isinstance(data, UniformData)
-    return uniform.tokens(config.seed, config.items, data.seq_len, data.vocab_size)
+    return uniform.tokens(config.seed, config.items, data.seq_len, data.vocab_size, data.skip)
 
 
 def _text_table(config: Config) -> np.ndarray:

@@ -83,7 +83,7 @@ def make_plan(studies: list[Study], results: Path, wanted: Iterable[str]) -> Pla
     held = _held(results)
     elsewhere = others(results, {study.name for study in studies})
     plan = Plan()
-    for run in {run.run_id: run for study in studies for run in study.runs}.values():
+    for run in {run.run_id: run for study in studies for run in study.trained}.values():
         sizes = records.sizes(results, run.run_id)
         present = [name for name in wanted if name in sizes]
         if not present:
@@ -130,7 +130,7 @@ def others(results: Path, names: set[str]) -> dict[str, set[str]]:
             add(run_id, path.parent.relative_to(folder).as_posix())
     for name in study_names([Path("sweeps").resolve()]) if _own_studies() else []:
         for study in _of_file(name):
-            for run in study.runs:
+            for run in study.trained:
                 add(run.run_id, study.name)
     return by_run
 

@@ -57,7 +57,7 @@ def sequences(config: Config, most: int | None = None) -> Iterator[Sequence]:
     data = config.data
     if isinstance(data, UniformData):
         n = config.items if most is None else min(most, config.items)
-        table = uniform.tokens(config.seed, n, data.seq_len, data.vocab_size)
+        table = uniform.tokens(config.seed, n, data.seq_len, data.vocab_size, data.skip)
         for i, row in enumerate(table.tolist()):
             yield Sequence(i, row, "train")
         return

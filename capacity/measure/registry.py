@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,14 +15,24 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.declare import registry
 from capacity.declare.field import Measure
-from capacity.measure import context, extraction, knowledge, quantization, tables, text
+from capacity.measure import context, extraction, knowledge, quantization, start, tables, text
 from capacity.measure import memorization as bits
 from capacity.model.gpt import GPT
 from capacity.model.numerics import allow_tf32
 from capacity.settings.quantize import Spec
+from capacity.train import starts
 from capacity.train.loop import Stack
 
 Scores = dict[str, np.ndarray]  # columns by name, one number per sequence
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a measure may need besides the run itself: the results folder, and the variants of
+    quantization that are wanted."""
+
+    results: Path
+    variants: list[Spec]
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,15 @@ class Computed:
     """The measure of a kind of data, of member m of a stack with weights flat_P.
 
     whole: its part of a record, and of text the table of its sequences; cheap: numbers for
-    metrics.jsonl during training; headline: held_bits and numbers beside them, in fp32 arithmetic;
-    running: bits per parameter from the training loss (bits per token) alone, where it tells.
+    metrics.jsonl during training; held: the bits that the measure declares as its headline, as
+    `whole` measures them, and of facts the accuracy; headline: held_bits and numbers beside them,
+    in fp32 arithmetic; running: bits per parameter from the training loss (bits per token) alone,
+    where it tells.
     """
 
     whole: Callable[[Stack, Tensor, int], tuple[dict, Scores | None]]
     cheap: Callable[[Stack, Tensor, int], dict[str, float]]
+    held: Callable[[Stack, Tensor, int], dict[str, float]]
     headline: Callable[[Stack, Tensor, int], dict[str, float]]
     running: Callable[[Config, float], float] | None = None
 
@@ -73,15 +87,15 @@ def headline(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
 
 
 def measure_all(
-    stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]
+    stack: Stack, flat_P: Tensor, m: int, asked: Asked
 ) -> tuple[dict[str, dict], Scores | None]:
-    """Every measure that the settings of member m ask for, by name, ready for its record, with
-    these variants of quantization; and of text the table of its sequences."""
+    """Every measure that the settings of member m ask for, by name, ready for its record; and of
+    text the table of its sequences."""
     name = measure_of(stack.configs[m]).name
     part, scores = COMPUTED[name].whole(stack, flat_P, m)
     out = {name: part}
     for besides, compute in BESIDES.items():
-        if (part := compute(stack, flat_P, m, variants)) is not None:
+        if (part := compute(stack, flat_P, m, asked)) is not None:
             out[besides] = part
     return out, scores
 
@@ -178,6 +192,11 @@ def _knowledge_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     }
 
 
+def _knowledge_held(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    held = _knowledge(stack, flat_P, m, stack.configs[m].measure.contexts)
+    return {"bits": held["bits"], "accuracy": held["accuracy"]}
+
+
 def _knowledge_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     contexts = stack.configs[m].measure.contexts
     held = _knowledge(stack, flat_P, m, contexts, stack.gpt.in_fp32())
@@ -199,7 +218,7 @@ def _context_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     return {"held_bits": context.held(gpt, flat_P, stack.feed, m, stack.configs[m], torch.float32)}
 
 
-def _extraction(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> dict | None:
+def _extraction(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     config = stack.configs[m]
     if config.extraction.mode == "none":
         return None
@@ -207,15 +226,15 @@ def _extraction(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> d
     return extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
 
 
-def _quantization(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> dict | None:
-    if not variants:
+def _quantization(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    if not asked.variants:
         return None
     config = stack.configs[m]
     allow_tf32(False)
     out = quantization.measure(
         stack.gpt,
         flat_P,
-        variants,
+        asked.variants,
         quantization.Source(
             rows=lambda n: stack.feed.first_rows(m, n),
             evaluate=lambda weights_P: headline(stack, weights_P, m),
@@ -228,7 +247,7 @@ def _quantization(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) ->
     return out
 
 
-def _tables(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> dict | None:
+def _tables(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     config = stack.configs[m]
     if not tables.applies(config):
         return None
@@ -236,11 +255,27 @@ def _tables(stack: Stack, flat_P: Tensor, m: int, variants: list[Spec]) -> dict 
     return tables.measure(stack.gpt, flat_P, rows_NT, config, stack.dtype)
 
 
+def _start(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    begun = starts.of(asked.results, stack.configs[m])
+    if begun is None:
+        return None
+    # its data and arithmetic, and the model of this run
+    before = Stack([begun.with_model(stack.configs[m].model)], stack.device)
+    try:
+        return start.measure(begun, COMPUTED[measure_of(begun.config).name].held(before, flat_P, 0))
+    finally:
+        before.feed.close()
+        allow_tf32(stack.gpt.tf32)
+
+
 # By name of a measure that is the headline of its data.
 COMPUTED = {
     "memorization": Computed(
         whole=_memorization,
         cheap=lambda stack, flat_P, m: _memorized(stack, flat_P, m, stack.dtype),
+        held=lambda stack, flat_P, m: {
+            "bits": _memorized(stack, flat_P, m, stack.dtype)["strict_bits"]
+        },
         headline=_memorized_in_fp32,
         running=_memorized_by_loss,
     ),
@@ -249,6 +284,7 @@ COMPUTED = {
             stack.gpt, flat_P, stack.configs[m], stack.dtype
         ),
         cheap=_text_bits,
+        held=lambda stack, flat_P, m: {"bits": _text_bits(stack, flat_P, m)["bits"]},
         headline=_text_bits_in_fp32,
     ),
     "knowledge": Computed(
@@ -257,13 +293,20 @@ COMPUTED = {
             None,
         ),
         cheap=_knowledge_cheap,
+        held=_knowledge_held,
         headline=_knowledge_in_fp32,
     ),
-    "context": Computed(whole=_context, cheap=_context_held, headline=_context_in_fp32),
+    "context": Computed(
+        whole=_context,
+        cheap=_context_held,
+        held=lambda stack, flat_P, m: {"bits": _context_held(stack, flat_P, m)["context_bits"]},
+        headline=_context_in_fp32,
+    ),
 }
 # By name of a measure that is taken besides, where the settings ask for it: None where they do not.
-BESIDES: dict[str, Callable[[Stack, Tensor, int, list[Spec]], dict | None]] = {
+BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
     "extraction": _extraction,
     "quantization": _quantization,
     "tables": _tables,
+    "start": _start,
 }

@@ -58,8 +58,10 @@ def _begin(command: dict, device: torch.device, rank: Ranks) -> tuple[Stack, Sta
     for tree in command["configs"]:
         kept.load(Path(command["results"]), tree["data"])
     configs = [from_dict(tree) for tree in command["configs"]]
-    paths = None if command["paths"] is None else [Path(path) for path in command["paths"]]
-    return group.begun(configs, device, command["parts"], rank, paths)
+    source = Path(command["results"])
+    if command["paths"] is not None:
+        source = [Path(path) for path in command["paths"]]
+    return group.begun(configs, device, command["parts"], rank, source)
 
 
 def _never() -> bool:

@@ -36,7 +36,7 @@ import torch.distributed as dist
 from capacity.base.errors import ConfigError
 from capacity.base.files import make_folder
 from capacity.config import Config
-from capacity.train import checkpoint
+from capacity.train import checkpoint, starts
 from capacity.train.loop import BLOCK, Stack, State, advance, settle
 from capacity.train.ranks import Ranks
 
@@ -197,7 +197,7 @@ class Leader:
             "threads": torch.get_num_threads(),
         }
         with self._together(command):
-            return begun(configs, self.device, parts, self.ranks, paths)
+            return begun(configs, self.device, parts, self.ranks, paths or self.results)
 
     def advance(
         self,
@@ -353,11 +353,15 @@ def begun(
     device: torch.device,
     parts: int,
     ranks: Ranks,
-    paths: list[Path] | None,
+    source: list[Path] | Path,
 ) -> tuple[Stack, State]:
-    """A stack of a rank and its state, from checkpoints or (None) from the start."""
+    """A stack of a rank and its state, from checkpoints or from the start, for which the results
+    folder has the weights of other runs."""
     stack = Stack(configs, device, parts, ranks)
-    state = stack.start() if paths is None else checkpoint.load_states(paths, device)
+    if isinstance(source, list):
+        state = checkpoint.load_states(source, device)
+    else:
+        state = stack.start(starts.weights(source, configs, stack.gpt))
     return stack, ranks.take(stack, state)
 
 

@@ -42,7 +42,8 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     """Measure member m; its record. Of text, the scores of its sequences are written beside it."""
     config, results = stack.configs[m], job.results
     declared = measures.measure_of(config)
-    parts, scores = measures.measure_all(stack, state.flat_MP[m], m, asked(config.quantize))
+    wanted = measures.Asked(results, asked(config.quantize))
+    parts, scores = measures.measure_all(stack, state.flat_MP[m], m, wanted)
     if scores is not None:
         write_scores(records.run_dir(results, config.run_id), scores, config.run_id)
     part = parts[declared.name]

@@ -38,7 +38,8 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     stack = Stack([config], device)
     weights = Job(results, device).weights(config)
     flat_P = checkpoint.load_weights(weights, stack.gpt, run_id).to(device)
-    parts, scores = measures.measure_all(stack, flat_P, 0, asked(config.quantize, record))
+    wanted = measures.Asked(results, asked(config.quantize, record))
+    parts, scores = measures.measure_all(stack, flat_P, 0, wanted)
     if scores is not None:
         write_scores(records.run_dir(results, run_id), scores, run_id)
     if seen := record["measures"].get("text", {}).get("views"):  # probes of the training

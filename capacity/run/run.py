@@ -36,7 +36,7 @@ from capacity.run.environment import (
 )
 from capacity.run.follow import follow
 from capacity.run.job import Job
-from capacity.train import checkpoint
+from capacity.train import checkpoint, starts
 from capacity.train.loop import Stack, State, advance, settle
 from capacity.train.pace import Saves
 from capacity.train.stack_key import stack_key
@@ -76,7 +76,9 @@ def _execute(configs: list[Config], job: Job) -> dict[str, str]:
     outcome: dict[str, str] = {}
     check_compiler(configs[0], job.device)
     check_kernels(configs[0], job.device)
-    _make_data([config for config in configs if not _finished(job, config)], job)
+    todo = [config for config in configs if not _finished(job, config)]
+    starts.check(job.results, todo)
+    _make_data(todo, job)
     with ExitStack() as claims:
         todo = []
         for config in configs:
@@ -293,7 +295,10 @@ def _begin(configs: list[Config], job: Job) -> tuple[Stack, State, float]:
         stack, state = job.leader.begin(configs, job.parts or 1, paths if resumed else None)
     else:
         stack = Stack(configs, job.device, job.parts or 1)
-        state = checkpoint.load_states(paths, job.device) if resumed else stack.start()
+        if resumed:
+            state = checkpoint.load_states(paths, job.device)
+        else:
+            state = stack.start(starts.weights(job.results, configs, stack.gpt))
     meta = checkpoint.read_meta(paths[0]) if resumed else None
     _note_order(stack, state, job)
     for config in stack.configs:

@@ -37,6 +37,14 @@ class UniformData(_Sequences):
     load: float | None = setting(
         None, "H/P: bits of data per parameter (total), instead of n_sequences", above=0.0, high=1e9
     )
+    skip: int = setting(
+        0,
+        "sequences of this seed before the first one: data sets of one seed that skip each other's "
+        "have none in common",
+        low=0,
+        high=LARGEST,
+        neutral=0,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,14 @@ class BiosData:
     )
     load: float | None = setting(
         None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9
+    )
+    skip: int = setting(
+        0,
+        "people of this seed before the first one: worlds of one seed and the same lists that skip "
+        "each other's people have nobody in common",
+        low=0,
+        high=LARGEST,
+        neutral=0,
     )
     seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
     pools_dir: str | None = setting(None, "folder of value lists; empty: the lists of this package")
@@ -178,6 +194,14 @@ class BiodData:
     n_people: int | None = setting(None, "N, people (or give data.load)", low=4, high=LARGEST)
     load: float | None = setting(
         None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9
+    )
+    skip: int = setting(
+        0,
+        "people of this seed before the first one: worlds of one seed and the same lists that skip "
+        "each other's people have nobody in common",
+        low=0,
+        high=LARGEST,
+        neutral=0,
     )
     seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
     pools_dir: str | None = setting(None, "folder of name lists; empty: the lists of this package")

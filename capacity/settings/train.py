@@ -87,6 +87,21 @@ class Train:
         neutral=None,
     )
     momentum: float = setting(0.95, "Muon's momentum", low=0.0, high=0.999999, neutral=0.95)
+    start_from: str | None = setting(
+        None,
+        "id of a finished run with whose final weights training begins, its moments and schedule "
+        "anew; NAME:ID where a study names it in its entry `starts`; empty: random weights",
+        form=(
+            r"([A-Za-z]\w*:)?[0-9a-f]{12}",
+            "the id of a run, 12 of the digits 0 to 9 and a to f, or NAME:ID",
+        ),
+        neutral=None,
+    )
+
+    @property
+    def start(self) -> str | None:
+        """Id of the run with whose weights training begins."""
+        return self.start_from and self.start_from.rpartition(":")[2]
 
     def __post_init__(self) -> None:
         if self.qat == "none":  # two spellings of one run have one identity

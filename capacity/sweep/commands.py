@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +45,7 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
     # a wrong name costs nothing yet
     queue = None if launcher == "local" else submissions.launcher(launcher)
     order = submissions.Order(study=study.name, name=name, overrides=overrides, launcher=launcher)
-    runs = {run.run_id for run in study.runs}
+    runs = {run.run_id for run in study.trained}
     if dry_run:
         living = submissions.alive(results, runs)
         plan = planning.make_plan(study, results, living, retry_failed, only)
@@ -71,7 +71,7 @@ def sweep(  # noqa: PLR0913 (independent options of one verb)
         running.enter_context(submissions.held(submission))  # before the next submitter may look
     with running:
         progress = Quiet() if quiet else None
-        outcome = pool.train(job.packs[0], submission.pack(0), study.runs, progress)
+        outcome = pool.train(job.packs[0], submission.pack(0), study.trained, progress)
     if set(outcome.values()) <= {"finished"}:
         submissions.withdraw(submission)  # nothing in its logs
     return _end(plan, results, outcome)
@@ -111,10 +111,14 @@ def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue:
     if not plan.todo:
         print(f"nothing to submit; see: capacity status {order.name}")
         return 0
+    sent: list[tuple[Job, str]] = []
     for job in (_called(job, plan.study) for job in plan.jobs):
         submission = submissions.new(results, order, job)
         try:
-            submission.save(job=queue.submit(submission, plan.cluster, job.time_s, job.mem))
+            after = {"after": before} if (before := _before(plan, job, sent)) else {}
+            number = queue.submit(submission, plan.cluster, job.time_s, job.mem, **after)
+            submission.save(job=number)
+            sent.append((job, number))
         except ConfigError:
             submissions.withdraw(submission)
             raise
@@ -127,8 +131,16 @@ def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue:
     return 0
 
 
+def _before(plan: planning.Plan, job: Job, sent: Sequence[tuple[Job, str]]) -> list[str]:
+    """Jobs of the queue that have to end before one: of earlier rounds, and those that hold runs
+    with whose weights it begins."""
+    starts = {run.train.start for pack in job.packs for run in pack.runs}
+    held = [plan.queued[run_id] for run_id in plan.queued if run_id in starts]
+    return list(dict.fromkeys([*held, *(n for other, n in sent if other.round < job.round)]))
+
+
 def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
-    runs, left = plan.study.runs, dict[str, list[str]]()
+    runs, left = plan.study.trained, dict[str, list[str]]()
     for run in runs:
         state = records.status(results, run.run_id)
         if state != "finished":
@@ -138,6 +150,9 @@ def _end(plan: planning.Plan, results: Path, outcome: dict[str, str]) -> int:
                 or run.run_id in plan.claimed
                 and held == "running"
             )
+            start = run.train.start
+            if held == "missing" and start and records.status(results, start) != "finished":
+                held = f"wait for run {start}, with whose weights they begin"
             left.setdefault("busy" if busy else held, []).append(run.run_id)
     print(f"{len(runs) - sum(map(len, left.values()))} of {len(runs)} runs finished")
     if runs[0].wandb.mode == "offline" and outcome:
@@ -176,7 +191,7 @@ def retry(
     study = load_study(name, overrides)
     lost = {run_id for s in before for element in s.elements for run_id in element["runs"]}
     failed = set()
-    for run in study.runs:
+    for run in study.trained:
         record = records.read(results, run.run_id)
         if record["status"] == "failed" if record else run.run_id in lost:
             failed.add(run.run_id)

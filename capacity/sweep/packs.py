@@ -54,6 +54,7 @@ class Job:
     mem: str
     growth: dict[str, int]  # factors of time and memory against the first try
     why: str  # why these are not of the first try; else empty
+    round: int = 0  # all jobs of earlier rounds have to end first
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@ by a submission, in packs for its launcher (in words: `plan_text`)."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,7 @@ class Plan:
     unmeasured: list[str]  # ids of finished runs that lack what the study measures
     refused: dict[str, str]  # run id -> why its last job ended before it could train
     allowed: submissions.Allowance  # what the queue allows the person who submits
+    queued: dict[str, str]  # run id -> job of the queue that holds it
 
     @property
     def todo(self) -> list[Config]:
@@ -67,7 +69,7 @@ def make_plan(
         for run_id in submission.elements[index]["runs"]
     }
     done, failed, unmeasured = [], [], []
-    for run in study.runs:
+    for run in study.trained:
         record = records.read(results, run.run_id)
         if record is not None and record["status"] == "finished":
             done.append(run.run_id)
@@ -77,12 +79,12 @@ def make_plan(
             failed.append(run.run_id)
     claimed = {
         run.run_id: claimed[run.run_id]
-        for run in study.runs
+        for run in study.trained
         if run.run_id in claimed and run.run_id not in done
     }
     out = {*done, *claimed, *([] if retry_failed else failed)}
     if only is not None:
-        out |= {run.run_id for run in study.runs if run.run_id not in only}
+        out |= {run.run_id for run in study.trained if run.run_id not in only}
     local = cluster.launcher == "local"
     device, speed, limit, jobs, allowed = (_here if local else _in_queue)(
         study, cluster, results, out
@@ -90,7 +92,7 @@ def make_plan(
     places = submissions.last_places(results)
     refused = {
         run.run_id: why
-        for run in study.runs
+        for run in study.trained
         if run.run_id in places and run.run_id not in {*done, *failed, *claimed}
         if (why := submissions.refusal(*places[run.run_id])) is not None
     }
@@ -107,6 +109,12 @@ def make_plan(
         unmeasured,
         refused,
         allowed,
+        {
+            run_id: job
+            for (submission, index), element in living.items()
+            if (job := element.job or submission.job)
+            for run_id in submission.elements[index]["runs"]
+        },
     )
 
 
@@ -121,7 +129,9 @@ def _here(
     workers = cluster.workers or max(1, (gpus or cores()) // ranks)
     speed = speed_of(device, results, cpu_name() if device == "cpu" else None)
     limit = cluster.memory_gb * 1e9 if cluster.memory_gb else room(device, workers * ranks)
-    stacks = shared(study.runs, workers, Limits(most=cluster.stack, device=device, memory=limit))
+    limits = Limits(most=cluster.stack, device=device, memory=limit)
+    # a stack has runs of one round, so that none waits for another of its own
+    stacks = [stack for runs in study.rounds for stack in shared(runs, workers, limits)]
     workers = min(workers, len(stacks))
     share = max(1, cores() // (workers * ranks))
     threads = pick_threads(_largest_step(stacks, device), cluster.threads, share)
@@ -158,17 +168,22 @@ def _in_queue(
         cluster = replace(cluster, array_limit=most)
     allowed = _allowance(cluster)
     left = allowed.free  # an array that is too large is refused as a whole
-    grown = grown_runs(results, study.runs)
+    grown = grown_runs(results, study.trained)
     jobs = []
-    for growth in sorted({grown.get(run.run_id, (1, 1)) for run in study.runs}):
-        runs = [run for run in study.runs if grown.get(run.run_id, (1, 1)) == growth]
+    tries = itertools.product(
+        enumerate(study.rounds), sorted({grown.get(run.run_id, (1, 1)) for run in study.trained})
+    )
+    for (number, whole), growth in tries:
+        runs = [run for run in whole if grown.get(run.run_id, (1, 1)) == growth]
+        if not runs:
+            continue
         limits = Limits(
             most=max(1, cluster.stack // growth[1]), device=device, memory=limit, speed=speed
         )
         most = cluster.array_limit if left is None else max(1, min(left, cluster.array_limit))
         tried = _Try(growth, replace(cluster, array_limit=most), limits)
         if job := _array_job(study.name, results, runs, tried, out):
-            jobs.append(job)
+            jobs.append(replace(job, round=number))
             left = None if left is None else left - len(job.packs)
     return device, speed, limit, jobs, allowed
 

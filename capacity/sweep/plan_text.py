@@ -47,6 +47,11 @@ def summary(plan: Plan) -> str:
         f"{len(study.runs)}, of {plural(models, 'model')}: {', '.join(states)}, {len(todo)} to do"
         + (f" ({len(again)} failed without a record)" if again else ""),
     )
+    if study.starts:
+        lines += _line(
+            "starts",
+            f"{plural(len(study.starts), 'run')} more, with whose weights others begin",
+        )
     for why in dict.fromkeys(again.values()):
         lines += _line("failed", f"{plural(list(again.values()).count(why), 'run')}: {why}")
     if plan.unmeasured:

@@ -9,6 +9,7 @@ run that kills its process twice more is recorded as failed.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import json
 import os
 import queue
@@ -88,8 +89,8 @@ class Job:
 def train(
     pack: Pack, path: Path, all_runs: list[Config], progress: Progress | None = None
 ) -> dict[str, str]:
-    """Train all stacks of the pack that lies at `path`; returns run_id -> finished, failed, busy or
-    interrupted.
+    """Train all stacks of the pack that lies at `path`; returns run_id -> finished, failed, busy,
+    interrupted, or waiting for a run with whose weights it begins.
 
     Beside the pack file stand its logs, NAME.STACK.log, and its state, NAME.state.json. all_runs:
     what the progress is about, the study or the pack. ConfigError where a process refuses its work,
@@ -114,8 +115,10 @@ def train(
     sharers = per_gpu(pack.workers * _ranks_here(pack), len(gpus)) if gpus else 1
     try:
         while waiting or running:
-            while waiting and len(running) < pack.workers and not interrupted.noticed:
-                job = waiting.popleft()
+            while len(running) < pack.workers and not interrupted.noticed:
+                job = _next(waiting, running, finished, pack.results)
+                if job is None:
+                    break
                 job.gpu = free.pop(0) if free else None
                 _start(job, path, {"OMP_NUM_THREADS": threads, SHARERS: sharers}, events)
                 running.append(job)
@@ -138,8 +141,9 @@ def train(
                 before + _done(cost, finished, running),
                 _view(len(all_runs), len(all_runs) - len(todo), finished, running),
             )
+        left = "interrupted" if interrupted.noticed else "waiting"
         for job in waiting:
-            finished.update(dict.fromkeys((run.run_id for run in job.runs), "interrupted"))
+            finished.update(dict.fromkeys((run.run_id for run in job.runs), left))
         state.write(
             "stopped" if "interrupted" in finished.values() else "ended", [], finished, last=True
         )
@@ -147,6 +151,32 @@ def train(
         interrupted.restore()
         progress.close()
     return finished
+
+
+def _next(
+    waiting: collections.deque[Job], running: list[Job], finished: dict[str, str], results: Path
+) -> Job | None:
+    """The next stack whose members can all begin: with random weights, or those of runs that are
+    finished. Where no other process may still finish one of these, a stack goes on without the
+    members that cannot."""
+    starts = {start for job in waiting for run in job.runs if (start := run.train.start)}
+    begun = {start: records.status(results, start) == "finished" for start in starts}
+
+    def able(run: Config) -> bool:
+        return run.train.start is None or begun[run.train.start]
+
+    for job in waiting:
+        if all(map(able, job.runs)):
+            waiting.remove(job)
+            return job
+    if running:
+        return None
+    for job in list(waiting):
+        if going := [run for run in job.runs if able(run)]:
+            finished.update({run.run_id: "waiting" for run in job.runs if run not in going})
+            waiting.remove(job)
+            return dataclasses.replace(job, runs=going)
+    return None
 
 
 def _note(job: Job, event: dict, progress: Progress) -> None:

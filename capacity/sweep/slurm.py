@@ -46,12 +46,15 @@ CELL = "|"
 SCRIPT = "submit.sbatch"
 
 
-def submit(submission: Submission, cluster: Cluster, time_s: int, mem: str) -> str:
-    """Write submit.sbatch and submit it; returns the job id. ConfigError with SLURM's own words if
-    it refuses."""
+def submit(
+    submission: Submission, cluster: Cluster, time_s: int, mem: str, after: Sequence[str] = ()
+) -> str:
+    """Write submit.sbatch and submit it; returns the job id. after: jobs that have to end first.
+    ConfigError with SLURM's own words if it refuses."""
     path = submission.folder / SCRIPT
     path.write_bytes(os.fsencode(script(submission, cluster, time_s, mem)))  # it holds paths
-    done = _run("sbatch", "--parsable", str(path))
+    wait = [f"--dependency=afterany:{':'.join(after)}"] if after else []
+    done = _run("sbatch", "--parsable", *wait, str(path))
     if done.returncode:
         words = "; ".join(
             line.removeprefix("sbatch: error: ").removeprefix("sbatch: ")

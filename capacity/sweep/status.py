@@ -36,8 +36,8 @@ def status(
     """Print what is done of a study; returns 0 if every run is finished, else 1."""
     study = load_study(name, overrides)
     while True:
-        rows, note = survey(study.runs, results)
-        rows = [row | {"variant": study.variants[row["run_id"]]} for row in rows]
+        rows, note = survey(study.trained, results)
+        rows = [row | {"variant": study.variants.get(row["run_id"], "a start")} for row in rows]
         note = note or _kept(study.name, rows, results)
         note = note or _other_settings(name, overrides, study.name, results)
         totals = {

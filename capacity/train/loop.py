@@ -11,7 +11,7 @@ than its arithmetic.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import FunctionType, MethodType
@@ -159,9 +159,13 @@ class Stack:
         self.ahead = RunAhead(cuda_mark if device.type == "cuda" else None)
         self._recorded: tuple[State, Callable] | None = None
 
-    def start(self) -> State:
-        """The state before the first step."""
-        flat = self.gpt.init([c.seed for c in self.configs]).to(self.device)
+    def start(self, given: Mapping[int, Tensor] | None = None) -> State:
+        """The state before the first step. given: weights [P] of the members that do not begin at
+        random."""
+        flat = self.gpt.init([c.seed for c in self.configs])
+        for m, flat_P in (given or {}).items():
+            flat[m] = flat_P
+        flat = flat.to(self.device)
         m = len(self.configs)
         if self.weights != "fp32":
             flat = to_bf16(flat, "bf16_nearest", self.rounding_M1, self.rounding_M1)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from capacity.analysis import expectations
+from capacity.settings.data import KINDS
 from capacity.settings.model import Model
 from capacity.settings.train import Train
 from frozen import compare
@@ -25,7 +26,7 @@ from frozen.analysis import (
     table_of,
 )
 
-SECTIONS = {"model": Model, "train": Train}
+SECTIONS = {"model": [Model], "train": [Train], "data": [*KINDS.values()]}
 TEXTS = Path(__file__).parents[1] / "data" / "terminal"
 
 
@@ -56,8 +57,9 @@ def _came_later(column: pd.Series) -> bool:
     section, _, key = str(column.name).partition(".")
     if not key:
         return column.name == "parameters_idle"
-    (field,) = [f for f in dataclasses.fields(SECTIONS[section]) if f.name == key]
-    return all(value == field.metadata["neutral"] for value in column.replace(math.nan, None))
+    fields = [f for kind in SECTIONS[section] for f in dataclasses.fields(kind) if f.name == key]
+    (neutral,) = {field.metadata["neutral"] for field in fields}
+    return all(value == neutral for value in column.replace(math.nan, None))
 
 
 def _rows(table: pd.DataFrame) -> list[dict]:

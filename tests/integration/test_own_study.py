@@ -29,6 +29,7 @@ RUNS = {  # counted by hand
     "names": 2 * 2 * 2 * 2,
     "best_over": 2 * 2 * 2,
     "references": 2 * 2 + 2,
+    "starts": 2 * 2,
     "random_data": 3,
     "expects": 2 * 3,
     "presets": 2 * 2 * 3,

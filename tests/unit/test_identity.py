@@ -18,6 +18,7 @@ OTHER = {
     "data.seq_len": 16,
     "data.n_sequences": 41,
     "data.load": 7.0,
+    "data.skip": 3,
     "model.n_layers": 2,
     "model.d_model": 16,
     "model.n_heads": 1,
@@ -74,6 +75,7 @@ OTHER = {
     "model.canon": "AC",
     "train.table_lr": 3.0,
     "train.table_clip": 0.5,
+    "train.start_from": "0123456789ab",
     "train.steps": 61,
     "train.exposures": 20.0,
     "train.batch_size": 9,
@@ -206,6 +208,7 @@ WORLDS = {
         {
             "n_people": 61,
             "load": 0.5,
+            "skip": 7,
             "seq_len": 193,
             "tokenizer": "gpt2",
             "vocab_size": 150,
@@ -250,6 +253,7 @@ WORLDS = {
         {
             "n_people": 61,
             "load": 0.5,
+            "skip": 7,
             "seq_len": 33,
             "first_names": 6,
             "middle_names": 2,

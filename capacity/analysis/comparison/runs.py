@@ -129,7 +129,9 @@ def _settings(run: Any) -> dict[str, Any]:
     """Every setting of data, model and training by dotted key, as values that compare."""
     tree = run.as_dict()
     return {
-        f"{section}.{key}": labels.plain(str(value) if isinstance(value, (list, tuple)) else value)
+        f"{section}.{key}": labels.plain(
+            str(value) if isinstance(value, (list, tuple)) else naming.without_id(key, value)
+        )
         for section in ("data", "model", "train")
         for key, value in tree[section].items()
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_a_record_has_the_measure_where_a_model_has_tables(data):
     small = [*data, *SETTINGS, "train.warmup_steps=0"]
     stack = Stack([load([*small, "model=stem"])], torch.device("cpu"))
     flat_P = stack.gpt.init([0])[0]
-    parts, _ = registry.measure_all(stack, flat_P, 0, [])
+    parts, _ = registry.measure_all(stack, flat_P, 0, registry.Asked(Path("none"), []))
     part = parts["tables"]
     (one,) = part["tables"].values()
     run = stack.configs[0]
@@ -89,5 +90,7 @@ def test_a_record_has_the_measure_where_a_model_has_tables(data):
     assert columns["rows_read"] == part["read"] and columns["rows_kl_bits"] == part["kl_bits"]
     assert "rows, " in declared.MEASURES["tables"].lines(part, {})[1]
     plain = Stack([load([*small, "model=gpt", "model.n_layers=2"])], torch.device("cpu"))
-    parts, _ = registry.measure_all(plain, plain.gpt.init([0])[0], 0, [])
+    parts, _ = registry.measure_all(
+        plain, plain.gpt.init([0])[0], 0, registry.Asked(Path("none"), [])
+    )
     assert "tables" not in parts
