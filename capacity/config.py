@@ -420,6 +420,7 @@ def _check_parts(model: Model, data: Data) -> None:
             f"model.document_mask=true: sequences of data.kind={data.kind} hold no EOS to start a "
             "document; set model.document_mask=false"
         )
+    registry.check_banks(model, data.kind, data.bos, data.seq_len)
     if model.n_experts and model.mlp_width == 0:
         raise ConfigError(
             f"model.n_experts={model.n_experts}: experts are MLPs, but model.mlp_ratio=0 means none"

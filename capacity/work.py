@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from capacity import counts
-from capacity.parts import attention, engram, experts, keys, mlp, registry
+from capacity.parts import attention, banks, engram, experts, keys, mlp, registry
 from capacity.parts.base import SHORT_CONTEXT
 from capacity.parts.recurrent import CHUNK, SHORT_CHUNK
 from capacity.settings.data import BiosData
@@ -51,6 +51,7 @@ ADDED_OPERATIONS = {
     "lstm": -66.0,
     "stem": 16.0,
     "keys": 123.0,
+    "banks": 42.0,
     "engram": 220.0,
 }
 # of a chunk of positions beyond the first; with a decay also of the first chunk of the delta rule
@@ -63,6 +64,7 @@ OF_CHUNK = {
 OF_DECAY, OF_DECAY_BY_CHUNK = 62.0, 45.0
 OF_STEP = 42.0  # of a position of an LSTM
 OF_MIXER_CONV, OF_MIXER_GATE = 44.0, 49.0
+OF_BANK_LEVEL, OF_BANK_TOKEN = 29.0, 6.0  # of a level of banks, of a token that chooses
 OF_FACTORS, OF_FACTORS_OF_MAP = 44.0, 7.0  # of a block of low rank, and of each map of its MLP
 OF_EXPERT = 17.0  # of a found value that is an expert
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
@@ -96,6 +98,8 @@ def operations(run: Config) -> float:
         left_out = OF_GATE * (name == "keys" and not model.keys_gate)
         left_out -= OF_EXPERT * (name == "keys" and model.keys_expert)
         left_out += OF_CONV * (name == "engram" and not model.engram_conv)
+        if name == "banks":
+            left_out -= OF_BANK_LEVEL * len(model.banks_units) + OF_BANK_TOKEN * model.banks_prefix
         blocks += (ADDED_OPERATIONS[name] - left_out) * times
     blocks += model.n_layers * _mixer_operations(model, run.data.seq_len)
     blocks *= model.loops
@@ -171,7 +175,7 @@ def of_member(run: Config) -> dict[str, float]:
         added["engram"] * 2 * engram.read(model) * d,
     )
     maps = L * attention.maps(model) + added["stem"] * 2 * d * f + memories
-    maps += added["keys"] * keys.flops(model, S) // 2
+    maps += added["keys"] * keys.flops(model, S) // 2 + added["banks"] * banks.read(model)
     short = S <= SHORT_CONTEXT and not model.document_mask and train.precision == "fp32"
     pairs = S
     if model.mixer != "attention":
@@ -191,13 +195,14 @@ def of_member(run: Config) -> dict[str, float]:
         flop += ITERATIONS * L * d * (4 * side + 2 * d * side + (inward + 1) * (2 * d * f + side))
     L *= model.loops
     scores *= model.loops
+    banked = added["banks"] * model.loops
     return {
         "flop": flop,
         "narrow": float(
             N * L * (wide + 2 * d + places * (inward + 1) * (f + d) + 2 * (5 + inward) * rank)
         ),
         "logit": float(N * V),
-        "hidden": float(N * L * places * inward * f),
+        "hidden": float(N * (L * places * f + banked * sum(model.banks_units)) * inward),
         # a convolution goes over its channels about as often as a norm does, a memory as five norms
         "stream": float(
             N
@@ -208,6 +213,7 @@ def of_member(run: Config) -> dict[str, float]:
                 + 1
             )
             * d
+            + N * banked * banks.fetched(model, S)
         ),
         "score": scores if short else 0.0,
         "fused": 0.0 if short else scores,

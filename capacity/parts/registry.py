@@ -10,6 +10,7 @@ from functools import cache
 from capacity.base.errors import ConfigError
 from capacity.parts import (
     attention,
+    banks,
     based,
     delta,
     engram,
@@ -37,10 +38,16 @@ MIXERS: dict[str, Part] = {
     "titans": titans,
     "lstm": lstm,
 }
-CHANNELS: dict[str, Part] = {"mlp": mlp, "experts": experts, "stem": stem, "keys": keys}
+CHANNELS: dict[str, Part] = {
+    "mlp": mlp,
+    "experts": experts,
+    "stem": stem,
+    "keys": keys,
+    "banks": banks,
+}
 MEMORIES: dict[str, Part] = {"engram": engram}
 PARTS = MIXERS | CHANNELS | MEMORIES
-TABLES = ("stem", "keys", "engram")  # kinds that have a table of their own
+TABLES = ("stem", "keys", "banks", "engram")  # kinds that have a table of their own
 
 
 def of_layer(model: Model, layer: int) -> list[str]:
@@ -115,11 +122,11 @@ def check(model: Model) -> None:
     if model.table_std is not None and not has_tables(model):
         raise ConfigError(
             f"model.table_std={model.table_std:g}: no part of this model has a table; choose "
-            "model.channel=stem, model.channel=keys or model.memory=engram, or leave it empty"
+            "model.channel=stem, keys or banks or model.memory=engram, or leave it empty"
         )
-    if model.channel == "stem" and model.mlp_width == 0:
+    if model.channel in ("stem", "banks") and model.mlp_width == 0:
         raise ConfigError(
-            "model.channel=stem: needs hidden units, but model.mlp_ratio=0 means none"
+            f"model.channel={model.channel}: needs hidden units, but model.mlp_ratio=0 means none"
         )
     if model.keys_width % 2:
         raise ConfigError(
@@ -135,6 +142,8 @@ def check(model: Model) -> None:
             f"model.channel={model.channel} and model.n_experts={model.n_experts}: experts are the "
             "channel of their blocks; choose model.channel=mlp or model.n_experts=0"
         )
+    if model.channel == "banks":
+        _check_banks(model)
     _check_experts(model)
     _check_canon(model)
     _check_mixer(model)
@@ -165,6 +174,39 @@ def _check_rank(model: Model) -> None:
         raise ConfigError(
             f"model.map_rank={model.map_rank}: a map has no more than the smaller of its widths, "
             f"here {most} ({words}); give 1 to {most}"
+        )
+
+
+def _check_banks(model: Model) -> None:
+    """Levels of blocks, as many of each as keys can choose."""
+    if not model.banks_units:
+        raise ConfigError(
+            "model.banks_units=[]: no level has units; give those of each level, such as [8,4], or "
+            "choose model.channel=mlp"
+        )
+    if banks.levels(model)[-1][0] > banks.MOST_BLOCKS:
+        raise ConfigError(
+            f"model.banks_branching={model.banks_branching}: level {len(model.banks_units)} of "
+            f"model.banks_units={_text(model.banks_units)} would have more blocks than keys have "
+            f"values, {banks.MOST_BLOCKS}; give fewer levels or less"
+        )
+
+
+def check_banks(model: Model, kind: str, bos: bool, length: int) -> None:
+    """ConfigError where banks are of what rows of the data are not, or have no token to serve."""
+    if model.channel != "banks":
+        return
+    fit = "sequence" if bos else "document"
+    if model.banks_of != fit:
+        rows = "sequences" if bos else "windows of documents"
+        raise ConfigError(
+            f"model.banks_of={model.banks_of}: rows of data.kind={kind} are {rows}; set "
+            f"model.banks_of={fit}"
+        )
+    if model.banks_prefix >= length:
+        raise ConfigError(
+            f"model.banks_prefix={model.banks_prefix}: no token of data.seq_len={length} is left "
+            f"behind those; give at most {length - 1}"
         )
 
 
@@ -201,7 +243,7 @@ def _check_canon(model: Model) -> None:
     """A and B are around the maps of a mixer that has keys, C is in front of a channel, D
     in front of an activation, whose tokens follow each other."""
     have = kinds(model)
-    hidden = model.mlp_width > 0 and bool(have & {"mlp", "stem"})
+    hidden = model.mlp_width > 0 and bool(have & {"mlp", "stem", "banks"})
     allowed = (
         "AB" * (model.mixer != "lstm")
         + "C" * (hidden or bool(have & {"experts", "keys"}))

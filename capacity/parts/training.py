@@ -23,7 +23,7 @@ def _check_tables(model: Model, train: Train) -> None:
         if getattr(train, name) != neutral:
             raise ConfigError(
                 f"train.{name}={getattr(train, name):g}: no part of this model has a table; choose "
-                "model.channel=stem, model.channel=keys or model.memory=engram, or leave it out"
+                "model.channel=stem, keys or banks or model.memory=engram, or leave it out"
             )
 
 

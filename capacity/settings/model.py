@@ -189,8 +189,9 @@ class Model:
         "mlp",
         "what a position goes through by itself; mlp: the MLP or experts of the other settings; "
         "stem: a gated MLP whose map up is a table with a row per input token; keys: a table of "
-        "values found by product keys",
-        choices=("mlp", "stem", "keys"),
+        "values found by product keys; banks: an MLP with further units that the first tokens "
+        "fetch",
+        choices=("mlp", "stem", "keys", "banks"),
         neutral="mlp",
     )
     channel_layers: tuple[int, ...] = setting(
@@ -199,7 +200,38 @@ class Model:
         low=0,
         high=999,
         neutral=(),
-        of=("channel", ("stem", "keys")),
+        of=("channel", ("stem", "keys", "banks")),
+    )
+    banks_branching: int = setting(
+        4,
+        "k: level l has k^l blocks of units, of which a text fetches one",
+        low=1,
+        high=65536,
+        neutral=4,
+        of=("channel", ("banks",)),
+    )
+    banks_units: tuple[int, ...] = setting(
+        (8, 4),
+        "inner units of a block, of each level from the first on",
+        low=1,
+        high=65536,
+        neutral=(8, 4),
+        of=("channel", ("banks",)),
+    )
+    banks_prefix: int = setting(
+        2,
+        "tokens whose hash chooses the blocks, from the next prediction on",
+        low=1,
+        high=64,
+        neutral=2,
+        of=("channel", ("banks",)),
+    )
+    banks_of: str = setting(
+        "sequence",
+        "whose first tokens: of the sequence, or of the document behind its EOS",
+        choices=("sequence", "document"),
+        neutral="sequence",
+        of=("channel", ("banks",)),
     )
     keys_side: int = setting(
         16,

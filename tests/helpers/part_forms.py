@@ -11,6 +11,7 @@ from capacity.settings.model import Model
 V, S, D = 23, 9, 12
 PLAIN = Model(n_layers=2, d_model=D, n_heads=2)
 SMALL = {"engram_rows": 11, "engram_width": 3}
+BANKS = {"banks_units": (3, 2), "banks_branching": 3}
 FORMS = {
     "linear": {"mixer": "linear"},
     "grouped linear": {"mixer": "linear", "n_kv_heads": 1},
@@ -46,6 +47,16 @@ FORMS = {
         "keys_choices": 3,
         "keys_width": 4,
         "keys_shared": True,
+    },
+    "banks": {"channel": "banks", **BANKS},
+    "banks of documents": {
+        "channel": "banks",
+        "channel_layers": (1,),
+        "banks_of": "document",
+        "mlp": "gated",
+        "canon": "CD",
+        **BANKS,
+        "banks_prefix": 1,
     },
     "loops": {"loops": 3},
     "low rank": {"map_rank": 5},

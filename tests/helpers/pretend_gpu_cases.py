@@ -65,6 +65,7 @@ MODELS = VARIANTS | {
     "mamba 2": {"mixer": "ssd", "mixer_conv": True, "mixer_gate": True},
     "gated delta rule": {"mixer": "delta", "mixer_decay": True},
     "titans": {"mixer": "titans"},
+    "banks": {"channel": "banks", "banks_units": (3, 2)},
     "low rank": {"map_rank": 3, "position": "rotary"},
     "people, moe": {"n_experts": 4, "mlp_ratio": 1.0, "position": "rotary"},
 }

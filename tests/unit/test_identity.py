@@ -62,6 +62,9 @@ OTHER = {
     "model.keys_gate": False,
     "model.keys_expert": True,
     "model.keys_shared": True,
+    "model.banks_branching": 3,
+    "model.banks_units": (3,),
+    "model.banks_prefix": 1,
     "model.loops": 2,
     "model.map_rank": 2,
     "model.memory": "engram",
@@ -168,6 +171,9 @@ NEEDS = {
     **dict.fromkeys(
         (f"model.mixer_{k}" for k in "key conv gate decay init".split()),
         {"model__mixer": "delta"},
+    ),
+    **dict.fromkeys(
+        (f"model.banks_{k}" for k in "branching units prefix".split()), {"model__channel": "banks"}
     ),
     "model.table_std": ENGRAM,
     "train.table_lr": ENGRAM,
@@ -331,6 +337,7 @@ def test_every_setting_has_a_case_here():
         "data.missing_attributes",
         "data.value_bits",
         "extraction.mode",
+        "model.banks_of",
         "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
         "data.source",
         "data.field",

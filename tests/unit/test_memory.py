@@ -48,6 +48,7 @@ SHAPES = {
     "parts": {**GPT, "memory": "engram", "canon": "ABCD"},
     "keys": {**GPT, "channel": "keys"},
     "peer, twice": {**GPT, "channel": "keys", "keys_expert": True, "loops": 2},
+    "banks": {**LLAMA, "channel": "banks", "banks_units": [32, 16]},
     "low rank": {**LLAMA, "map_rank": 16},
     "other parts": {**GPT, "channel": "stem", "mixer": "linear"},
     "based": {**GPT, "mixer": "based"},
@@ -89,6 +90,16 @@ def planned(configs):
 @pytest.mark.parametrize("name", SHAPES)
 def test_activations_are_planned_within_a_quarter_in_every_precision(monkeypatch, name, precision):
     configs = stack(SHAPES[name], precision)
+    assert planned(configs) == pytest.approx(live_memory.of_step(configs, monkeypatch), rel=0.25)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_blocks_of_documents_are_planned_within_a_quarter(monkeypatch, precision):
+    """They are fetched for every token. (Random tokens have no documents; a step asks no check.)"""
+    configs = [
+        dataclasses.replace(one, model=dataclasses.replace(one.model, banks_of="document"))
+        for one in stack({**GPT, "channel": "banks", "banks_units": [4]}, precision)
+    ]
     assert planned(configs) == pytest.approx(live_memory.of_step(configs, monkeypatch), rel=0.25)
 
 

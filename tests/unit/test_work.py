@@ -71,6 +71,7 @@ SHAPES = {
     "stem": run({"channel": "stem"}),
     "keys": run({"channel": "keys"}),
     "PEER": run({"channel": "keys", "keys_expert": True, "keys_shared": True}),
+    "banks": run({"channel": "banks", "mlp": "gated"}),
     "low rank": run({"map_rank": 4}),
     "low rank, gated": run({"map_rank": 2, "mlp": "gated"}, {"optimizer": "muon"}),
     "low rank, int4": run({"map_rank": 2, "mlp_ratio": 0.0}, {"qat": "int4"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from capacity.model.context import Part
 from capacity.model.parts import (
     attention,
+    banks,
     based,
     delta,
     engram,
@@ -34,6 +35,7 @@ PARTS: dict[str, Part] = {
     "experts": experts,
     "stem": stem,
     "keys": keys,
+    "banks": banks,
     "engram": engram,
 }
 

@@ -45,6 +45,7 @@ PARTS = {
         "keys_expert": True,
         "keys_shared": True,
     },
+    "banks": {"channel": "banks", "banks_units": [3, 2], "mlp": "gated"},
     "canon": {"canon": "ABCD"},
     "low rank": {"map_rank": 3, "n_kv_heads": 1},
     "linear": {"mixer": "linear"},
