@@ -18,9 +18,9 @@ from typing import Any
 
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
-from capacity.data import checks, lexicons, questions, resolve, text
+from capacity.data import checks, lexicons, questions, resolve, snapshots, text
 from capacity.data.tiers import Tiers
-from capacity.parts import registry, training
+from capacity.parts import heads, registry, training
 from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
@@ -343,7 +343,7 @@ def check(config: Config) -> None:
             f"extraction.mode=lora: adds low-rank updates to maps, which with model.map_rank="
             f"{config.model.map_rank} are products; choose extraction.mode=full or none"
         )
-    _check_heads(config.model)
+    heads.check(config.model)
     registry.check(config.model)
     _check_parts(config.model, config.data)
     training.check(config.model, config.train)
@@ -356,6 +356,7 @@ def check(config: Config) -> None:
             f"{' or '.join(quantization.CASTS)}"
         )
     _check_execution(config.cluster, config.model, config.train)
+    snapshots.check(config.measure.snapshots, config.steps, config.data.kind)
     if config.train.warmup_steps >= config.steps:
         given = config.train.exposures
         steps = f"the {config.steps} steps of train.exposures={given:g}" if given else ""
@@ -392,25 +393,6 @@ def _check_coupled(config: Config) -> None:
                 f"{one}={values[0]} and {other}={values[1]}: each follows from the other; give "
                 f"only one"
             )
-
-
-def _check_heads(model: Model) -> None:
-    """Widths divide into heads, and heads of queries into those of keys and values."""
-    if model.d_model % model.n_heads:
-        raise ConfigError(
-            f"model.n_heads={model.n_heads}: must divide model.d_model={model.d_model}; "
-            f"allowed: {_divisors(model.d_model)}"
-        )
-    if model.position == "rotary" and (model.d_model // model.n_heads) % 2:
-        raise ConfigError(
-            f"model.position=rotary: needs an even head size, but model.d_model/model.n_heads = "
-            f"{model.d_model // model.n_heads}"
-        )
-    if model.n_heads % model.kv_heads:
-        raise ConfigError(
-            f"model.n_kv_heads={model.n_kv_heads}: must divide model.n_heads={model.n_heads}; "
-            f"allowed: {_divisors(model.n_heads)}"
-        )
 
 
 def _check_parts(model: Model, data: Data) -> None:
@@ -495,8 +477,3 @@ def _check_ranks(cluster: Cluster, model: Model, train: Train) -> None:
             f"cluster.gpus={cluster.gpus}: {each} ranks on a node need as many GPUs; give "
             f"cluster.gpus={each}"
         )
-
-
-def _divisors(n: int) -> str:
-    divisors = [k for k in range(1, min(n, 4096) + 1) if n % k == 0]
-    return ", ".join(map(str, divisors[:12])) + (", ..." if len(divisors) > 12 else "")

@@ -46,6 +46,7 @@ FILES = {
     "metrics.jsonl": "a line per log point and per evaluation",
     CHECKPOINT: "the exact state of an unfinished run",
     WEIGHTS: "final weights; measure and export read them",
+    "snapshots.safetensors": "scores of every item at some steps of the training",
     "scores.safetensors": "of text: the scores of single sequences",
     "record.json": "the outcome",
     "pruned.json": "what `capacity prune` has removed",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from capacity import records
 from capacity.api import html
 from capacity.api.folders import results_folder
+from capacity.base import snapshots
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import pick_device
 from capacity.base.words import digits
@@ -22,6 +23,9 @@ from capacity.data import cache as kept
 from capacity.model.gpt import GPT
 from capacity.train import checkpoint
 from capacity.train.loop import Stack
+
+if TYPE_CHECKING:
+    import pandas
 
 WINDOWS = 256  # of a stream of biographies, which has no end, that `Run.tokens` gives
 
@@ -95,6 +99,32 @@ class Run:
         biographies are rendered anew without end, the first 256 windows, [256, S + 1]."""
         whole = not hasattr(self._stack.feed, "members")
         return self._stack.feed.first_rows(0, self.config.items if whole else WINDOWS)
+
+    @cached_property
+    def snapshots(self) -> pandas.DataFrame:
+        """The scores of every sequence at the steps of `measure.snapshots`, a row each: step, item
+        (number of the sequence; of text its row of the pool, of a canary its number), kind
+        (trained, held out, canary), nats of the whole sequence, and tail, the tokens at its end
+        that greedy decoding writes exactly. ConfigError for a run without them."""
+        import numpy as np
+        import pandas
+
+        found = snapshots.read(self.folder)
+        if found is None:
+            raise ConfigError(
+                f"{self.run_id}: no {snapshots.SNAPSHOTS}; a run with measure.snapshots=K has one"
+            )
+        steps, items = len(found["step"]), len(found["item"])
+        kinds = np.array(snapshots.KINDS)[found["kind"]]
+        return pandas.DataFrame(
+            {
+                "step": np.repeat(found["step"], items),
+                "item": np.tile(found["item"], steps),
+                "kind": np.tile(kinds, steps),
+                "nats": found["nats"].reshape(-1),
+                "tail": found["tail"].reshape(-1),
+            }
+        )
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.model, self.tokens))

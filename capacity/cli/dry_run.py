@@ -6,7 +6,7 @@ from pathlib import Path
 
 from capacity import cost, records
 from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, refused_threads, room
-from capacity.base.words import byte_size, clock, count, digits, flop_count, plural, wrap
+from capacity.base.words import byte_size, clock, count, digits, flop_count, percent, plural, wrap
 from capacity.config import Config
 from capacity.counts import state_numbers, values_read
 from capacity.data import tiers
@@ -53,6 +53,14 @@ def describe(config: Config, results: Path) -> list[str]:
         f"{config.steps:,} steps of {config.train.batch_size} windows, {_seen(config)}, "
         f"{count(config.tokens)} tokens, {flop_count(config.flops)}",
     )
+    if number := config.measure.snapshots:
+        scored = config.items + getattr(config.data, "n_held_out", 0)
+        part = number * scored * config.data.seq_len / (3 * config.tokens)  # forward passes only
+        lines += _line(
+            "snapshots",
+            f"{plural(number, 'step')} at which every sequence is scored, about {percent(part, 1)} "
+            "of the training's arithmetic",
+        )
     on = f"{plural(threads, 'thread')} of {plural(cores(), 'core')}" if cpu else "one GPU"
     refused = refused_threads(config.cluster.threads)
     lines += _line(

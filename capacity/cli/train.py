@@ -161,11 +161,13 @@ def _about(config: Config, device: str) -> str:
     if isinstance(config.data, FreshData):
         from capacity.cli.dry_run import in_context
 
-        return (
+        lines = wrap(
             f"run {config.run_id}: {config.shape}, {total:,} parameters, windows of "
-            f"{config.data.seq_len} tokens, none seen twice,\n  {in_context(config)},\n  "
-            f"{config.steps:,} steps, on {device}"
+            f"{config.data.seq_len} tokens, none seen twice, {in_context(config)}, "
+            f"{config.steps:,} steps, on {device}",
+            rest="  ",
         )
+        return "\n".join(lines)
     return (
         f"run {config.run_id}: {config.shape}, {total:,} parameters, {config.items:,} "
         f"{config.data.unit}, windows of {config.data.seq_len} tokens,\n"

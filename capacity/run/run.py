@@ -19,13 +19,16 @@ from capacity import records
 from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import PLANNED_PART, cpu_name
+from capacity.base.snapshots import add as add_snapshot
 from capacity.base.words import some
 from capacity.config import Config
 from capacity.cost import emulated, micro_batches, speed_of, table_bytes
 from capacity.data import cache as kept
+from capacity.data.snapshots import steps_of
 from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import registry as measures
+from capacity.measure import snapshots
 from capacity.run import group, order, record
 from capacity.run.environment import (
     check_compiler,
@@ -345,6 +348,7 @@ def _next_point(config: Config, step: int) -> int:
         for e in (
             *evaluation_steps(config.steps, config.measure.evaluations),
             *views.probe_steps(config),
+            *steps_of(config.measure.snapshots, config.steps),
         )
         if e > step
     ]
@@ -431,7 +435,7 @@ def _log(
 
 
 def _evaluate(stack: Stack, state: State, job: Job, failed: dict[int, str]) -> None:
-    """Write the evaluations and probes that are due here."""
+    """Write the evaluations, probes and snapshots that are due here."""
     for m, config in enumerate(stack.configs):
         if m in failed:
             continue
@@ -443,3 +447,8 @@ def _evaluate(stack: Stack, state: State, job: Job, failed: dict[int, str]) -> N
         for measure in due:
             line = {"step": state.step, **measure(stack, state.flat_MP[m], m)}
             records.append_metrics(job.results, config.run_id, line)
+        if state.step in steps_of(config.measure.snapshots, config.steps):
+            columns = snapshots.take(stack, state.flat_MP[m], m)
+            add_snapshot(
+                records.run_dir(job.results, config.run_id), config.run_id, state.step, columns
+            )

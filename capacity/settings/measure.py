@@ -28,6 +28,13 @@ class Measure:
         "the data (see measure/knowledge.py)",
         choices=("auto", "first", "text"),
     )
+    snapshots: int = setting(
+        0,
+        "steps, even in their logarithm, at which every sequence is scored, members, held-out ones "
+        "and canaries, into snapshots.safetensors; the last one is the last step; 0: none",
+        low=0,
+        high=1000,
+    )
     sequences: int = setting(
         512, "copy, mqar: held-out sequences that are scored, of each length", low=2, high=2**31 - 1
     )

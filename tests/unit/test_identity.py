@@ -97,6 +97,7 @@ OTHER = {
     "train.qat": "int4",
     "train.qat_embeddings": True,
     "measure.evaluations": 3,
+    "measure.snapshots": 3,
     "measure.batch_tokens": 512,
     "measure.people": 5,
     "measure.contexts": 2,

@@ -1,0 +1,36 @@
+"""At which steps single items are scored during training (standard library only)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from capacity.base.errors import ConfigError
+
+KINDS = ("uniform", "text")  # of data whose items can be scored one by one
+
+
+@cache
+def steps_of(number: int, steps: int) -> tuple[int, ...]:
+    """`number` different steps from the first to the last one, as even in their logarithm as whole
+    numbers are; one alone is the last."""
+    if number < 2:
+        return (steps,) * number
+    out: list[int] = []
+    for k in range(number):
+        even = round(steps ** (k / (number - 1)))
+        out.append(max(even, out[-1] + 1 if out else 1))
+    return tuple(out)
+
+
+def check(number: int, steps: int, kind: str) -> None:
+    """ConfigError for more snapshots than steps, and for data of other kinds."""
+    if number > steps:
+        raise ConfigError(
+            f"measure.snapshots={number}: more than the {steps} steps of the run; give at most "
+            f"{steps}"
+        )
+    if number and kind not in KINDS:
+        raise ConfigError(
+            f"measure.snapshots={number}: scores single sequences, which data.kind={kind} does not "
+            f"have; allowed: 0, or data.kind={' or '.join(KINDS)}"
+        )
