@@ -45,11 +45,10 @@ from capacity.base import files as storage
 from capacity.base.errors import ConfigError
 from capacity.config import Config, from_record
 from capacity.data import cache as kept
-from capacity.export import data, tokenizer
+from capacity.export import data, forms, tokenizer
 from capacity.export import model_card as card
 from capacity.model import low_rank
 from capacity.model.gpt import GPT, NORM_EPS
-from capacity.settings.fresh import FreshData
 from capacity.settings.model import Model
 from capacity.train import checkpoint
 
@@ -61,11 +60,6 @@ ACTIVATIONS = {
     "relu": "relu",
     "relu2": "relu2",
 }  # names there
-FORMS = {
-    "gpt2": "learned positions with LayerNorm and a standard MLP",
-    "gpt_neox": "rotary positions with LayerNorm and a standard MLP",
-    "llama": "rotary positions with RMSNorm",
-}
 
 
 @dataclass
@@ -92,7 +86,7 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
     data.check_empty(folder, "--output")
     kept.load(results, record["config"]["data"])
     config = from_record(record["config"])
-    check(config)
+    forms.check(config)
     gpt = GPT(
         config.model,
         config.rows,
@@ -136,50 +130,9 @@ def export(results: Path, run_id: str, folder: Path) -> Export:
     return exported
 
 
-def check(config: Config) -> str:
-    """The model type that computes what the run does; ConfigError names the setting where there is
-    none."""
-    model = config.model
-    if isinstance(config.data, FreshData):
-        raise ConfigError(
-            f"data.kind={config.data.kind}: cannot be exported: such a run has no texts that a "
-            "tokenizer could write"
-        )
-    if model.position == "none":
-        raise ConfigError(
-            "model.position=none: cannot be exported: no architecture of transformers that this "
-            f"package writes does without; it has {'; '.join(FORMS.values())}"
-        )
-    if model.n_experts:
-        raise ConfigError(
-            f"model.n_experts={model.n_experts}: cannot be exported: in transformers no expert has "
-            f"a fixed number of places"
-        )
-    for name, plain in naming.PLAIN.items():
-        if name != "map_rank" and (value := getattr(model, name)) != plain:
-            raise ConfigError(
-                f"model.{name}={value}: cannot be exported: no architecture of transformers that "
-                f"this package writes has it; it has {'; '.join(FORMS.values())}"
-            )
-    if model.document_mask:
-        raise ConfigError(
-            "model.document_mask=true: cannot be exported: in transformers a text sees the "
-            "documents before it"
-        )
-    if model.norm != "rmsnorm" and (model.mlp == "standard" or not model.mlp_width):
-        return "gpt2" if model.position == "learned" else "gpt_neox"
-    if model.norm == "rmsnorm" and model.position == "rotary":
-        return "llama"
-    raise ConfigError(
-        f"model.position={model.position}, model.norm={model.norm}, model.mlp={model.mlp}: cannot "
-        f"be exported: no "
-        f"architecture of transformers has the three together; it has {'; '.join(FORMS.values())}"
-    )
-
-
 def convert(config: Config, w: dict[str, Tensor]) -> Export:
     """The model of a run with weights w by name (`model.gpt._layout`), fp32."""
-    kind = check(config)
+    kind = forms.check(config)
     common = {
         "vocab_size": config.rows,
         "tie_word_embeddings": config.model.tied,

@@ -75,22 +75,6 @@ def test_odd_names_of_studies_and_folders(bench, slurm, monkeypatch):
     assert "start 1, on" in next(odd.glob(f"submissions/*/{job}_0.log")).read_text()
 
 
-def test_runs_wait_in_the_queue_for_those_with_whose_weights_they_begin(bench, slurm):
-    """Their job depends on the one that trains these, and ends with the same bits as here."""
-    settings = "data=uniform, data.vocab_size=16, data.seq_len=4, data.n_sequences=30"
-    start = f"starts: {{{{first: [{settings}, train.steps=80, train.warmup_steps=8]}}}}\n"
-    bench.write(PINS + start + "grids: [{{train.start_from: [first], seed: [0, 1]}}]\n", steps=60)
-    first, second = submit(bench)
-    assert f"afterany:{first}" in slurm.run("scontrol", "show", "job", second)
-    assert slurm.wait(first) | slurm.wait(second) == {"COMPLETED"}
-    assert bench.states() == ["finished"] * 2
-    here = bench.folder / "here"
-    command = [sys.executable, "-m", "capacity", "sweep", "s.yaml", "cluster.workers=1"]
-    subprocess.run([*command, "--results", str(here)], cwd=bench.folder, check=True)
-    for run, queued in zip(bench.runs, bench.weights(), strict=True):
-        assert (records.run_dir(here, run.run_id) / records.WEIGHTS).read_bytes() == queued
-
-
 def verb(bench, *args):
     """(exit code, output, error) of another verb on the study."""
     done = subprocess.run(

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from capacity.base.errors import ConfigError
 from capacity.config import from_dict
-from capacity.export import huggingface
+from capacity.export import forms, huggingface
 from capacity.model.gpt import GPT
 from exports import greedy, loaded, theirs
 
@@ -205,9 +205,9 @@ def test_differences_are_rounding(tmp_path):
 )
 def test_what_transformers_does_not_have_is_refused_by_name(model, words):
     with pytest.raises(ConfigError) as error:
-        huggingface.check(config_of(model))
+        forms.check(config_of(model))
     assert all(word in str(error.value) for word in words) and "\n" not in str(error.value), str(
         error.value
     )
     with pytest.raises(ConfigError, match="model.document_mask=true: cannot be exported"):
-        huggingface.check(config_of({"document_mask": True}, "biod"))
+        forms.check(config_of({"document_mask": True}, "biod"))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from capacity import counts
 from capacity.compose import load
 from capacity.edits.quantize import quantize
-from capacity.export import huggingface
+from capacity.export import forms
 from capacity.model.gpt import GPT
 from capacity.model.parts import keys as keys_part
 from capacity.settings.quantize import Spec
@@ -131,4 +131,4 @@ def test_loops_are_not_exported():
     one = config()
     looped = dataclasses.replace(one, model=dataclasses.replace(one.model, loops=2))
     with pytest.raises(ValueError, match="model.loops=2: cannot be exported"):
-        huggingface.check(looped)
+        forms.check(looped)

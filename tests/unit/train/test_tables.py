@@ -11,7 +11,7 @@ from capacity.cli.dry_run import describe
 from capacity.compose import load
 from capacity.config import from_dict
 from capacity.edits.quantize import quantize
-from capacity.export import huggingface
+from capacity.export import forms
 from capacity.measure.quantization import storage
 from capacity.model.gpt import GPT
 from capacity.parts import registry
@@ -260,7 +260,7 @@ def test_an_export_names_what_transformers_does_not_have(part):
     with pytest.raises(
         ValueError, match="model.(memory|channel|canon|mixer|n_experts)=.*cannot be exported"
     ):
-        huggingface.check(config(0, part))
+        forms.check(config(0, part))
 
 
 def test_gradient_of_some_columns_only_is_clipped_by_the_whole_norms():
