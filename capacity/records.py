@@ -46,7 +46,7 @@ FILES = {
     "metrics.jsonl": "a line per log point and per evaluation",
     CHECKPOINT: "the exact state of an unfinished run",
     WEIGHTS: "final weights; measure and export read them",
-    "scores.safetensors": "of text: the scores of single sequences",
+    "scores.safetensors": "the scores of single sequences of text, or of single people",
     "record.json": "the outcome",
     "pruned.json": "what `capacity prune` has removed",
     "wandb.log": "messages of the wandb mirror",

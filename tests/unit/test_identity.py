@@ -99,6 +99,7 @@ OTHER = {
     "measure.evaluations": 3,
     "measure.batch_tokens": 512,
     "measure.people": 5,
+    "measure.held_out_people": 5,
     "measure.contexts": 2,
     "measure.context": "text",
     "measure.sequences": 50,
