@@ -248,7 +248,8 @@ def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
         out["tiers"] = []
         for tier in tiers.tiers:
             mine = seen & (table["tier"] == tier.number)
-            one = {"tier": tier.number, "n_trained": int(mine.sum())} | side(mine)
+            one: dict[str, Any] = {"tier": tier.number, "n_trained": int(mine.sum())}
+            one |= side(mine)
             if mine.any():
                 one["membership"] = told_apart(mine)
             out["tiers"].append(one)

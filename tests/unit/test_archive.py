@@ -278,7 +278,7 @@ def test_status_says_which_missing_runs_have_a_kept_record(tmp_path, capsys):
 def test_tables_of_people_are_not_kept(tmp_path):
     """No law reads them, and they have no rows of a pool."""
     plant(tmp_path, "physics33/10_junk@pocket")
-    study = load_study("physics33/10_junk@pocket")
+    study = load_study("physics33/10_junk@pocket", [])
     for run in study.runs:
         table = {"person": np.arange(3, dtype=np.int32), "name_nats": np.ones(3, np.float32)}
         write_scores(records.run_dir(tmp_path, run.run_id), table, run.run_id)
