@@ -136,6 +136,28 @@ def test_nothing_but_the_table_changes_without_held_out_people(tiered, tmp_path)
         np.testing.assert_array_equal(column, table[name][trained])
 
 
+OTHERS = ["data.other_people=40", "data.other_parts=2"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [BIOS, [*BIOS, TIERS], [*BIOS, *OTHERS], [*BIOS, *OTHERS, "data.windows=mixed"], BIOD],
+    ids=["plain", "tiers", "pure", "mixed", "biod"],
+)
+def test_the_mean_exposures_of_a_record_tell_those_of_each_person(settings):
+    """What a run that is measured again has: no cursor, but the mean."""
+    stream = Stack([compose.load(settings)], CPU).feed.members[0]
+    cursor, first = [0] * 4, 0
+    for windows in (1, 7, 100, 233):
+        stream.windows(cursor, first, windows)
+        first += windows
+        cursor = stream.cursor_at(first)
+        count_N = stream.counts(cursor)
+        mean = stream.exposures(cursor)["mean"]
+        assert 0 < int(count_N.sum()) == round(mean * PEOPLE) or first == 1
+        assert torch.equal(stream.counts_of(round(mean * PEOPLE)), count_N)
+
+
 @pytest.mark.parametrize("kind", ["bios", "others", "biod"])
 def test_nobody_who_is_held_out_has_the_name_of_another_person(kind):
     more = {"first_names": 5, "last_names": 30, "middle_names": 0}
@@ -280,6 +302,7 @@ def test_a_record_says_how_well_trained_people_are_told_from_others(tiered):
     assert max(map(len, printed[:-1])) <= 80
 
 
+@pytest.mark.long
 def test_a_stack_gives_each_run_what_it_has_alone(tiered, tmp_path):
     _, config, record, table = tiered
     other = compose.load([*BIOS, TIERS, MORE, "seed=5"])
@@ -290,6 +313,7 @@ def test_a_stack_gives_each_run_what_it_has_alone(tiered, tmp_path):
         np.testing.assert_array_equal(column, table[name])
 
 
+@pytest.mark.long
 def test_a_finished_run_is_measured_again_with_and_without_them(here, capfd):
     settings = [*BIOS, TIERS, MORE]
     assert main(["train", *settings]) == 0
