@@ -332,6 +332,7 @@ def check(config: Config) -> None:
             )
     _check_coupled(config)
     checks.check(config.data, config.items)
+    checks.check_held_out(config.data, config.items, config.measure, config.train)
     if config.extraction.mode != "none" and not getattr(config.data, "questions", False):
         raise ConfigError(
             f"extraction.mode={config.extraction.mode}: needs data.kind=bios and "

@@ -22,6 +22,7 @@ def freeze(study: Study, results: Path) -> list[str]:
         record["run_id"]: table
         for record in stored
         if record["status"] == "finished"
+        and "text" in record["measures"]  # nothing here reads those of people
         and (table := archive.scores(results, record["run_id"])) is not None
     }
     return lines + (_scores(folder / archive.SCORES, tables) if tables else [])

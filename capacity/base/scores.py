@@ -1,5 +1,5 @@
-"""Tables of numbers per sequence beside a record: scores.safetensors, read and written by numpy
-alone."""
+"""Tables of numbers per sequence of text, or per person, beside a record: scores.safetensors, read
+and written by numpy alone. Columns: `measure/sequence_scores.py`, `measure/people.py`."""
 
 from __future__ import annotations
 

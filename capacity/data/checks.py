@@ -20,6 +20,7 @@ from capacity.settings.data import (
     WordedData,
 )
 from capacity.settings.fresh import FreshData, MqarData
+from capacity.settings.measure import Measure
 from capacity.settings.model import Model
 from capacity.settings.train import Train
 
@@ -43,6 +44,33 @@ def _check_fresh(data: FreshData, items: int) -> None:
     if items * data.seq_len > 2**56:  # blocks of random words are counted in 64 bits
         raise ConfigError(
             f"data: {items} sequences of {data.seq_len} tokens are more than 2^56 tokens"
+        )
+
+
+def check_held_out(data: Data, items: int, measure: Measure, train: Train) -> None:
+    """People who are held out need names of their own, and nothing may have trained on them. Other
+    kinds of data have no people and ask nobody."""
+    held_out = measure.held_out_people
+    if not held_out or not isinstance(data, WordedData):
+        return
+    named = f"measure.held_out_people={held_out}"
+    if isinstance(data, CorpusData):
+        raise ConfigError(
+            f"{named}: data.kind=corpus has the people of its file and no lists to draw others "
+            "from; leave it out (allowed for bios and biod)"
+        )
+    if held_out < 2:
+        raise ConfigError(f"{named}: gives no interval; give 0 or at least 2 people")
+    if train.start_from:
+        raise ConfigError(
+            f"{named}: with train.start_from={train.start_from} the weights come from a run that "
+            "may have been trained on these people; leave one of the two out"
+        )
+    taken = data.skip + items + (data.other_people if isinstance(data, BiosData) else 0)
+    if taken + held_out > data.n_names:
+        raise ConfigError(
+            f"{named}: {taken:,} of {data.n_names:,} different names are taken already; give at "
+            f"most {data.n_names - taken:,}, or longer lists of names"
         )
 
 

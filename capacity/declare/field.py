@@ -31,7 +31,7 @@ ENDS = ("low", "high")
 NAMES = {
     "convention": r"strict|paper",
     "parameters": r"total|paper|non_embedding|active|used",
-    "attack": r"(?!clean_|copies_|tier_)\w+",
+    "attack": r"(?!clean_|copies_|tier_|people_)\w+",
     "setting": r"\w+",
     "tokens": r"\d+",
     "samples": r"\d+",

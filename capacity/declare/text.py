@@ -67,11 +67,14 @@ def _side(name: str) -> tuple[Field, ...]:
     )
 
 
-def _membership(section: str, prefix: str, words: str, needed: bool) -> tuple[Field, ...]:
-    """Statistics of every attack. prefix: of columns; words: on whom, where not on all."""
+def attacks(
+    section: str, prefix: str, words: str, needed: bool, of_auc: str = ""
+) -> tuple[Field, ...]:
+    """Statistics of every attack. prefix: of columns; words: on whom, where not on all; of_auc:
+    what is said besides of their AUC."""
 
     def attack(name: str, type: str, meaning: str, column: str = "", unit: str = "") -> Field:
-        meaning = f"{meaning}{words}"
+        meaning = f"{meaning}{words}{of_auc if name == 'auc' else ''}"
         missing = name.startswith("tpr")
         return Field(f"{section}.{{attack}}.{name}", type, unit, meaning, column, missing=missing)
 
@@ -125,8 +128,8 @@ def _membership(section: str, prefix: str, words: str, needed: bool) -> tuple[Fi
 
 
 MEMBERSHIP = (
-    *_membership("membership", "", "", needed=True),
-    *_membership(
+    *attacks("membership", "", "", needed=True),
+    *attacks(
         "without_overlap",
         "clean_",
         "; held-out sequences that share nothing with the training set (overlap)",
@@ -411,7 +414,7 @@ MEASURE = Measure(
         *SPLIT,
         *COPIES,
         *tiers.TEXT,
-        *_membership("tiers.[tier].membership", "tier_{tier}_", " of tier {tier}", needed=False),
+        *attacks("tiers.[tier].membership", "tier_{tier}_", " of tier {tier}", needed=False),
     ),
     describe=lines,
 )

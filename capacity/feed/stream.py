@@ -320,7 +320,11 @@ class MemberStream:
 
     def counts(self, cursor: list[int]) -> Tensor:
         """Whole renderings of each measured person up to a cursor, int64 [N]."""
-        streams, (rendering, _) = self.streams, self._rendered(cursor)
+        return self.counts_of(self._rendered(cursor)[0])
+
+    def counts_of(self, rendering: int) -> Tensor:
+        """The same of so many first renderings of measured people."""
+        streams = self.streams
         if streams.turns is not None:
             return streams.turns.counts(
                 streams.keys["turns"][0], streams.keys["tiers"][0], rendering

@@ -28,7 +28,6 @@ that start with it; nothing else is renormalized.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,15 +44,9 @@ from capacity.data.facts import Attribute, Facts
 from capacity.data.questions import context_of
 from capacity.declare import knowledge as declared
 from capacity.measure import corpus
+from capacity.measure import people as by_person
 from capacity.measure import tiers as by_tier
-from capacity.measure.questions import (
-    Asking,
-    Question,
-    ask_value,
-    gender_question,
-    name_question,
-    starts,
-)
+from capacity.measure.questions import Asking
 
 MEASURE = declared.MEASURE
 SIMILAR_SHOWN = 3  # pairs of similar names that a record quotes
@@ -96,24 +89,14 @@ def _mean_guessing(attributes: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def measure_bios(
     world: BiosWorld, asking: Asking, parameters: dict[str, int], classes: Classes | None = None
-) -> dict[str, Any]:
-    """All numbers of bioS for one member, ready for its record."""
-    data, draws = world.data, asking.draws
-    asking = dataclasses.replace(asking, context=context_of(data, asking.context))
+) -> tuple[dict[str, Any], by_person.Table]:
+    """All numbers of bioS for one member, ready for its record, and by person."""
+    data = world.data
     person = sample(world, asking.people)
-    p1_R, _ = asking.ask(world.pieces, name_question(world, person))
-    if asking.context == "text" and data.biographies is not None:
-        draws = min(draws, data.biographies)
+    answers = by_person.ask_bios(world, person, asking)
+    p1_R = answers.name_R
     by_attribute, total_R, correct = {}, p1_R.copy(), []
-    for name in (*data.attribute_sizes, "work_city"):
-        if name == "gender":
-            asked = [gender_question(world, person, d, asking.context) for d in range(draws)]
-            scored = [asking.ask(world.pieces, question) for question in asked]
-        elif name in world.attributes:
-            scored = [ask_value(world, person, name, d, asking) for d in range(draws)]
-        else:
-            continue
-        nats, hits = [s[0] for s in scored], [s[1] for s in scored]
+    for name, (nats, hits) in answers.values.items():
         bits = (
             math.log2(data.attribute_sizes[name])
             if name in data.attribute_sizes
@@ -147,7 +130,7 @@ def measure_bios(
     return _finish(
         out,
         world,
-        asking.context,
+        context_of(data, asking.context),
         _Answers(
             person,
             held,
@@ -159,7 +142,7 @@ def measure_bios(
         ),
         parameters,
         classes,
-    )
+    ), answers.table()
 
 
 def _place_bits(world: BiosWorld) -> float:
@@ -171,24 +154,16 @@ def _place_bits(world: BiosWorld) -> float:
 
 def measure_biod(
     world: BiodWorld, asking: Asking, parameters: dict[str, int], classes: Classes | None = None
-) -> dict[str, Any]:
-    """All numbers of bioD for one member (Definition 4.1): each attribute's sentence directly
-    behind the name."""
+) -> tuple[dict[str, Any], by_person.Table]:
+    """All numbers of bioD for one member (Definition 4.1), and by person: each attribute's sentence
+    directly behind the name."""
     d = world.data
     person = sample(world, asking.people)
-    p1_R, _ = asking.ask(world.pieces, name_question(world, person))
-    whole, first_chunk, hits = [], [], []
-    for k in range(d.attributes):
-        order = torch.full((len(person), 1), k, device=world.device)
-        slots = torch.cat([torch.ones_like(order), world.sentences(person, order).flatten(1)], 1)
-        begin = starts(world, slots)[:, 5]
-        commas = (d.chunks - 1) * (len(world.lexicon.pieces[world.comma]) if world.comma else 0)
-        length = torch.full_like(begin, d.chunks * d.length + commas)
-        nats, hit = asking.ask(world.pieces, Question(slots, begin, length))
-        whole.append(nats)
-        hits.append(hit)
-        chunk = Question(slots, begin, torch.full_like(begin, d.length))
-        first_chunk.append(nats if d.chunks == 1 else asking.ask(world.pieces, chunk)[0])
+    answers = by_person.ask_biod(world, person, asking)
+    p1_R = answers.name_R
+    whole = [nats for (nats,), _ in answers.values.values()]
+    hits = [hit for _, (hit,) in answers.values.values()]
+    first_chunk = whole if d.chunks == 1 else by_person.first_chunks(world, person, asking)
     p1, p2, p3 = float(p1_R.mean()), float(np.mean(whole)), float(np.mean(first_chunk))
     n, sizes = world.n_people, resolve.BiodResolved(d).sizes
     held = entropy.biod_bits(n, sizes, p1, p2, p3)
@@ -228,7 +203,7 @@ def measure_biod(
         ),
         parameters,
         classes,
-    )
+    ), answers.table()
 
 
 def measure_corpus(
@@ -236,9 +211,9 @@ def measure_corpus(
     asking: Asking,
     parameters: dict[str, int],
     classes: Classes | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], by_person.Table]:
     """Names and values of an imported corpus where a person's own texts state them, with all that
-    stands in front of them.
+    stands in front of them; and by person.
 
     Bits are those beyond the frequencies of the values (`data/facts.py`); `bits_uniform` counts
     log2(different values) instead. What no text states is not asked and adds none, so that both are
@@ -250,6 +225,7 @@ def measure_corpus(
     people = person.tolist()
     answers = corpus.answers(world, facts, person, asking)
     named, bits_R = answers.pop(None), np.zeros(len(people))
+    table = by_person.of_names(person, named.who, named.nats)
     p1 = float(named.nats.mean()) if named.who else None
     by_attribute, values, uniform, correct = {}, 0.0, 0.0, []
     right_R, asked_R = np.zeros(len(people)), np.zeros(len(people))
@@ -264,6 +240,7 @@ def measure_corpus(
         values += about.stating * float(own.mean())
         by_attribute[name] = _of_corpus(facts, about, answered, float(own.mean()))
         uniform += about.stating * by_attribute[name]["bits_uniform"]
+        by_person.add(table, name, answered.who, answered.nats, answered.correct)
         correct.append(answered.correct)
         right_R[answered.who] += answered.correct
         asked_R[answered.who] += 1
@@ -323,7 +300,7 @@ def measure_corpus(
         parameters,
         classes,
     )
-    return measured | {"memorized_people": memorized}
+    return measured | {"memorized_people": memorized}, table
 
 
 def _of_corpus(
@@ -422,7 +399,7 @@ def sample(world: World, people: int | None) -> Tensor:
     )
 
 
-MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+MEASURES: dict[str, Callable[..., tuple[dict[str, Any], by_person.Table]]] = {
     "bios": measure_bios,
     "biod": measure_biod,
     "corpus": measure_corpus,
@@ -434,4 +411,12 @@ def measure(
 ) -> dict[str, Any]:
     """The measure of a world, see the module's text; parameters: counts by convention; classes:
     where people are seen at different rates."""
-    return MEASURE.returns(MEASURES[world.data.kind](world, asking, parameters, classes))
+    return measured(world, asking, parameters, classes)[0]
+
+
+def measured(
+    world: World, asking: Asking, parameters: dict[str, int], classes: Classes | None = None
+) -> tuple[dict[str, Any], by_person.Table]:
+    """The same, and the answers of each person who was asked (`measure/people.py`)."""
+    part, table = MEASURES[world.data.kind](world, asking, parameters, classes)
+    return MEASURE.returns(part), table

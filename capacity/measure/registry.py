@@ -3,6 +3,7 @@ What it is called and what its numbers mean stands in `capacity.declare`."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,38 +16,51 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.declare import registry
 from capacity.declare.field import Measure
-from capacity.measure import context, extraction, knowledge, quantization, start, tables, text
+from capacity.measure import (
+    context,
+    extraction,
+    knowledge,
+    people,
+    quantization,
+    start,
+    tables,
+    text,
+)
 from capacity.measure import memorization as bits
+from capacity.measure.questions import Asking
 from capacity.model.gpt import GPT
 from capacity.model.numerics import allow_tf32
 from capacity.settings.quantize import Spec
 from capacity.train import starts
 from capacity.train.loop import Stack
 
-Scores = dict[str, np.ndarray]  # columns by name, one number per sequence
+Scores = dict[str, np.ndarray]  # columns by name, one number per sequence or person
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a measure may need besides the run itself: the results folder, and the variants of
-    quantization that are wanted."""
+    """What a measure may need besides the run itself: the results folder, the variants of
+    quantization that are wanted, how often people were seen on average, counted, and what the main
+    measure says of single sequences or people, once it is taken."""
 
     results: Path
     variants: list[Spec]
+    exposures: float = 0.0
+    scores: Scores | None = None
 
 
 @dataclass(frozen=True)
 class Computed:
     """The measure of a kind of data, of member m of a stack with weights flat_P.
 
-    whole: its part of a record, and of text the table of its sequences; cheap: numbers for
+    whole: its part of a record, and of text and people the table of single ones; cheap: numbers for
     metrics.jsonl during training; held: the bits that the measure declares as its headline, as
     `whole` measures them, and of facts the accuracy; headline: held_bits and numbers beside them,
     in fp32 arithmetic; running: bits per parameter from the training loss (bits per token) alone,
     where it tells.
     """
 
-    whole: Callable[[Stack, Tensor, int], tuple[dict, Scores | None]]
+    whole: Callable[[Stack, Tensor, int, Asked], tuple[dict, Scores | None]]
     cheap: Callable[[Stack, Tensor, int], dict[str, float]]
     held: Callable[[Stack, Tensor, int], dict[str, float]]
     headline: Callable[[Stack, Tensor, int], dict[str, float]]
@@ -90,17 +104,17 @@ def measure_all(
     stack: Stack, flat_P: Tensor, m: int, asked: Asked
 ) -> tuple[dict[str, dict], Scores | None]:
     """Every measure that the settings of member m ask for, by name, ready for its record; and of
-    text the table of its sequences."""
+    text and people the table of single ones."""
     name = measure_of(stack.configs[m]).name
-    part, scores = COMPUTED[name].whole(stack, flat_P, m)
-    out = {name: part}
+    part, scores = COMPUTED[name].whole(stack, flat_P, m, asked)
+    out, asked = {name: part}, dataclasses.replace(asked, scores=scores)
     for besides, compute in BESIDES.items():
         if (part := compute(stack, flat_P, m, asked)) is not None:
             out[besides] = part
     return out, scores
 
 
-def _memorization(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict, None]:
+def _memorization(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tuple[dict, None]:
     config = stack.configs[m]
     part = bits.measure(
         stack.gpt,
@@ -154,13 +168,7 @@ def _text_bits_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]
     return {"held_bits": text.bits(gpt, flat_P, tokens_NS, stack.configs[m], torch.float32)}
 
 
-def _knowledge(
-    stack: Stack,
-    flat_P: Tensor,
-    m: int,
-    contexts: int,
-    gpt: GPT | None = None,
-) -> dict:
+def _asking(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None) -> Asking:
     """contexts: per attribute. gpt: None for that of the training in its arithmetic, else this one
     in fp32."""
     config = stack.configs[m]
@@ -171,7 +179,7 @@ def _knowledge(
             nll, greedy = used.score(flat_P[None], tokens_BT[None], dtype)
         return nll[0], greedy[0]
 
-    asking = knowledge.Asking(
+    return Asking(
         scorer=scorer,
         people=config.measure.people,
         draws=contexts,
@@ -180,9 +188,45 @@ def _knowledge(
             1, min(config.measure.batch_tokens, bits.LOGITS_AT_ONCE // used.vocab_size)
         ),
     )
-    member, tiers = stack.feed.members[m], config.tiers
-    classes = None if tiers is None else knowledge.Classes(tiers, member.tier_N())
-    return knowledge.measure(member.world, asking, config.parameters, classes)
+
+
+def _by_person(
+    stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None = None
+) -> tuple[dict, Scores]:
+    """The measure of people, and the answers of each."""
+    config, member = stack.configs[m], stack.feed.members[m]
+    classes = None if config.tiers is None else knowledge.Classes(config.tiers, member.tier_N())
+    asking = _asking(stack, flat_P, m, contexts, gpt)
+    return knowledge.measured(member.world, asking, config.parameters, classes)
+
+
+def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None = None) -> dict:
+    return _by_person(stack, flat_P, m, contexts, gpt)[0]
+
+
+def _knowledge_whole(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tuple[dict, Scores]:
+    """With held-out people behind the others in the table, where some are asked for."""
+    config, member = stack.configs[m], stack.feed.members[m]
+    contexts, more = config.measure.contexts, config.measure.held_out_people
+    part, trained = _by_person(stack, flat_P, m, contexts)
+    others = None
+    if more:
+        asking = _asking(stack, flat_P, m, contexts, None)
+        others = people.held_out(member.world, more, asking)
+    tier_N = None if config.tiers is None else member.tier_N()
+    count_N = member.counts_of(round(asked.exposures * config.items))
+    table = people.scores(trained, others, tier_N, count_N)
+    if others is not None:
+        person_R = torch.from_numpy(table["person"]).long().to(member.world.device)
+        table["frequency_nats"] = people.frequencies(member.world, person_R, count_N)
+    return part, table
+
+
+def _people(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    config = stack.configs[m]
+    if asked.scores is None or "person" not in asked.scores or not config.measure.held_out_people:
+        return None
+    return people.measure(asked.scores, config.tiers)
 
 
 def _knowledge_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
@@ -206,7 +250,7 @@ def _knowledge_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]
     return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
 
 
-def _context(stack: Stack, flat_P: Tensor, m: int) -> tuple[dict, None]:
+def _context(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tuple[dict, None]:
     config = stack.configs[m]
     return context.measure(stack.gpt, flat_P, stack.feed, m, config, stack.dtype), None
 
@@ -283,7 +327,7 @@ COMPUTED = {
         running=_memorized_by_loss,
     ),
     "text": Computed(
-        whole=lambda stack, flat_P, m: text.measure(
+        whole=lambda stack, flat_P, m, asked: text.measure(
             stack.gpt, flat_P, stack.configs[m], stack.dtype, stack.feed.classes(m)
         ),
         cheap=_text_bits,
@@ -291,10 +335,7 @@ COMPUTED = {
         headline=_text_bits_in_fp32,
     ),
     "knowledge": Computed(
-        whole=lambda stack, flat_P, m: (
-            _knowledge(stack, flat_P, m, stack.configs[m].measure.contexts),
-            None,
-        ),
+        whole=_knowledge_whole,
         cheap=_knowledge_cheap,
         held=_knowledge_held,
         headline=_knowledge_in_fp32,
@@ -308,6 +349,7 @@ COMPUTED = {
 }
 # By name of a measure that is taken besides, where the settings ask for it: None where they do not.
 BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
+    "people": _people,
     "extraction": _extraction,
     "quantization": _quantization,
     "tables": _tables,

@@ -39,10 +39,12 @@ def last_tenth(steps: int) -> int:
 
 
 def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> dict:
-    """Measure member m; its record. Of text, the scores of its sequences are written beside it."""
+    """Measure member m; its record. Of text and people, the scores of single sequences or people
+    are written beside it."""
     config, results = stack.configs[m], job.results
     declared = measures.measure_of(config)
-    wanted = measures.Asked(results, asked(config.quantize))
+    counted = stack.feed.exposures(m, state.step)
+    wanted = measures.Asked(results, asked(config.quantize), counted["mean"])
     parts, scores = measures.measure_all(stack, state.flat_MP[m], m, wanted)
     if scores is not None:
         write_scores(records.run_dir(results, config.run_id), scores, config.run_id)
@@ -56,12 +58,11 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     used_rows.put(record, config)
     record["storage"] = stored = quantization.storage(stack.gpt, config.train)
     quantization.check_bound(declared.name, held, stored["bits"])
-    counted = stack.feed.exposures(m, state.step)
     record["training"] |= {"micro_batches": stack.parts} | {
         f"exposures_{name}": number for name, number in counted.items()
     }
-    if (counted := stack.feed.tiers(m, state.step)) is not None:
-        record["training"]["tiers"] = counted
+    if (tiers := stack.feed.tiers(m, state.step)) is not None:
+        record["training"]["tiers"] = tiers
     if stack.ranks is not None:
         record["training"]["ranks"] = stack.ranks.size
     if state.changes[m]:

@@ -13,7 +13,7 @@ from capacity.config import Config, from_dict
 from capacity.data import cache as kept
 from capacity.declare.quantization import asked
 from capacity.feed import used_rows
-from capacity.measure import quantization
+from capacity.measure import people, quantization
 from capacity.measure import registry as measures
 from capacity.run.job import Job
 from capacity.train import checkpoint
@@ -38,12 +38,15 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     stack = Stack([config], device)
     weights = Job(results, device).weights(config)
     flat_P = checkpoint.load_weights(weights, stack.gpt, run_id).to(device)
-    wanted = measures.Asked(results, asked(config.quantize, record))
+    exposures = record["training"]["exposures_mean"]
+    wanted = measures.Asked(results, asked(config.quantize, record), exposures)
     parts, scores = measures.measure_all(stack, flat_P, 0, wanted)
     if scores is not None:
         write_scores(records.run_dir(results, run_id), scores, run_id)
     if seen := record["measures"].get("text", {}).get("views"):  # probes of the training
         parts["text"]["views"] = seen
+    if not config.measure.held_out_people:  # the table of people has none any more
+        record["measures"].pop(people.MEASURE.name, None)
     record["measures"] |= parts
     used_rows.put(record, config)
     record["storage"] = quantization.storage(stack.gpt, config.train)

@@ -19,6 +19,13 @@ class Measure:
         65536, "tokens per forward pass of an evaluation", low=1, high=2**31 - 1
     )
     people: int | None = setting(None, "people who are asked, drawn evenly; empty: all", low=2)
+    held_out_people: int = setting(
+        0,
+        "bios, biod: further people of the same lists, never trained on, who are asked the same, "
+        "to see how well the trained ones are told from them",
+        low=0,
+        high=2**31 - 1,
+    )
     contexts: int = setting(
         4, "templates or texts in which each value of a person is asked", low=1, high=1000
     )

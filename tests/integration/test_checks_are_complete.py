@@ -153,8 +153,8 @@ SMALL += [
 ]
 SIZES = {
     "uniform": ["data.n_sequences=5"],
-    "bios_pocket": ["data.n_people=64"],
-    "biod_pocket": ["data.n_people=30", "data.load=null"],
+    "bios_pocket": ["data.n_people=64", "measure.held_out_people=3"],
+    "biod_pocket": ["data.n_people=30", "data.load=null", "measure.held_out_people=3"],
     "corpus": ["data.path=people.jsonl"],
     "text_pocket": [
         "data.tokens_per_parameter=null",

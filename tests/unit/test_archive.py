@@ -13,7 +13,7 @@ import pytest
 from capacity import archive, records
 from capacity.analysis import freeze, kinds
 from capacity.analysis.text import attacks
-from capacity.base.scores import read_scores
+from capacity.base.scores import read_scores, write_scores
 from capacity.cli.main import main
 from capacity.study import load_study
 from frozen.analysis import no_pictures
@@ -273,3 +273,15 @@ def test_status_says_which_missing_runs_have_a_kept_record(tmp_path, capsys):
     there.unlink()
     assert main(["status", name, "--results", str(tmp_path)]) == 1
     assert "kept record" not in capsys.readouterr().out
+
+
+def test_tables_of_people_are_not_kept(tmp_path):
+    """No law reads them, and they have no rows of a pool."""
+    plant(tmp_path, "physics33/10_junk@pocket")
+    study = load_study("physics33/10_junk@pocket", [])
+    for run in study.runs:
+        table = {"person": np.arange(3, dtype=np.int32), "name_nats": np.ones(3, np.float32)}
+        write_scores(records.run_dir(tmp_path, run.run_id), table, run.run_id)
+    (line,) = frozen(tmp_path, study)
+    assert line.split(":")[0].endswith(archive.RECORDS)
+    assert not (tmp_path / "studies" / study.name / archive.SCORES).exists()

@@ -100,6 +100,7 @@ OTHER = {
     "measure.snapshots": 3,
     "measure.batch_tokens": 512,
     "measure.people": 5,
+    "measure.held_out_people": 5,
     "measure.contexts": 2,
     "measure.context": "text",
     "measure.sequences": 50,

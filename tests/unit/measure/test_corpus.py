@@ -137,6 +137,11 @@ def test_what_was_not_asked_adds_no_bits(upper):
     city = out["attributes"]["city"]
     assert (city["people"], city["unasked"]) == (12, 4)
     assert city["unasked_because"] == "4 in other letter case"
+    _, table = knowledge.measured(w, Asking(guess(0.3), draws=2), settings.parameters)
+    assert np.isnan(table["nats.city"]).tolist() == [True] * 4 + [False] * 12
+    assert (np.isnan(table["hit.city"]) == np.isnan(table["nats.city"])).all()
+    np.testing.assert_allclose(table["nats.city"][4:], 0.3, rtol=1e-6)
+    assert not np.isnan(table["nats.major"]).any() and not np.isnan(table["name_nats"]).any()
     # averages are over those asked: a model that pays 0.3 nats a token pays 0.3 per city
     some = knowledge.measure(w, Asking(guess(0.3), draws=2), settings.parameters)
     assert some["attributes"]["city"]["nats"] == pytest.approx(0.3, rel=1e-6)
