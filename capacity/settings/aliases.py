@@ -37,7 +37,7 @@ _OTHERS = {
     "data.seq_len": "context_length context_len ctx n_ctx block_size max_length max_len "
     "max_seq_len sequence_length seq_length seqlen n_positions max_position_embeddings window",
     "data.vocab_size": "vocab n_vocab vocabulary_size",
-    "data.n_sequences": "n samples n_samples num_samples sequences num_sequences dataset_size",
+    "data.n_sequences": "n samples n_samples num_samples num_sequences dataset_size",
     "data.n_people": "persons num_people n_persons",
     "data.n_held_out": "held_out holdout n_holdout test_size n_test",
     "data.path": "dataset data_path data_file data_files data_dir file files train_file corpus",

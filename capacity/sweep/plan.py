@@ -112,7 +112,7 @@ def make_plan(
         {
             run_id: job
             for (submission, index), element in living.items()
-            if (job := element.job or submission.job)
+            if (job := element.job or submission.tree.get("job"))
             for run_id in submission.elements[index]["runs"]
         },
     )

@@ -230,6 +230,8 @@ OF_KIND = {
     ],
     "biod": ["data=biod_pocket", "data.n_people=40", "data.seq_len=32"],
     "corpus": ["data=corpus", "data.path=mirrored.jsonl", "data.seq_len=24"],
+    "copy": ["data=copy", "data.vocab_size=8", "data.copy_length=4", "measure.sequences=20"],
+    "mqar": ["data=mqar", "data.pairs=2", "data.seq_len=16", "measure.sequences=20"],
     "text": [
         "data=text_pocket",
         "data.documents=150",
@@ -298,6 +300,15 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
         expected |= {"recall_prefix_row": found["recall_prefix"]["row"]}
         assert {"loss_auc", "loss_auc_low", "zlib_auc", "loss_f1_median"} <= run.summary.keys()
         assert any(name.startswith("members_extractable_") for name in run.summary)
+    elif kind in ("copy", "mqar"):
+        found = measures["context"]
+        expected = {
+            "context_bits": found["bits"],
+            "context_bits_se": found["bits_se"],
+            "context_ceiling_bits": found["ceiling_bits"],
+            "recall": found["recall"],
+            "state_numbers": found["state_numbers"],
+        }
     else:
         found = measures["knowledge"]
         names = ("bits", "ceiling_bits", "p1_nats", "p2_nats", "accuracy")

@@ -21,13 +21,13 @@ def test_a_stack_without_room_goes_on_in_halves(tmp_path, monkeypatch, most, siz
     configs = [config(seed, steps=20) for seed in range(5)]
     started, notes, real = [], [], Stack.start
 
-    def start(self):
+    def start(self, given=None):
         started.append(len(self.configs))
         if len(self.configs) > most:
             raise torch.OutOfMemoryError(
                 "CUDA out of memory. Tried to allocate 20.00 GiB\nmore words"
             )
-        return real(self)
+        return real(self, given)
 
     monkeypatch.setattr(Stack, "start", start)
     outcome = run(
@@ -121,11 +121,11 @@ def test_a_stack_without_room_is_gone_before_its_halves_begin(tmp_path, monkeypa
     """Its tensors would take the room that they need."""
     begun, real = [], Stack.start
 
-    def start(self):
+    def start(self, given=None):
         left = [one for one in begun if one() is not None]
         assert not left or len(begun) != 1, "the whole stack is still there"
         begun.append(weakref.ref(self))
-        return real(self)
+        return real(self, given)
 
     def step(stack, state, *args):
         if len(stack.configs) == 4:
@@ -140,7 +140,7 @@ def test_a_stack_without_room_is_gone_before_its_halves_begin(tmp_path, monkeypa
 
 
 def test_one_run_without_room_is_a_failure_that_says_so(tmp_path, monkeypatch):
-    def start(self):
+    def start(self, given=None):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Stack, "start", start)
@@ -163,11 +163,11 @@ def test_a_batch_in_parts_trains_as_the_whole(variant, parts):
 def test_one_run_without_room_computes_its_batch_in_parts(tmp_path, monkeypatch):
     notes, tried, real = [], [], Stack.start
 
-    def start(self):
+    def start(self, given=None):
         tried.append(self.parts)
         if self.parts < 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(self)
+        return real(self, given)
 
     monkeypatch.setattr(Stack, "start", start)
     asked = [config(steps=20)]
