@@ -160,7 +160,9 @@ def _next(
     finished. Where no other process may still finish one of these, a stack goes on without the
     members that cannot."""
     starts = {start for job in waiting for run in job.runs if (start := run.train.start)}
-    begun = {start: records.status(results, start) == "finished" for start in starts}
+    # no look at locks, which those who claim a run would have to wait for
+    known = {start: records.read(results, start) for start in starts}
+    begun = {start: (record or {}).get("status") == "finished" for start, record in known.items()}
 
     def able(run: Config) -> bool:
         return run.train.start is None or begun[run.train.start]
