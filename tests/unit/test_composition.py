@@ -97,9 +97,14 @@ def test_all_choices_combine():
         [f"{group}={option}" for option in option_names(group) if (group, option) not in NOT_HERE]
         for group in ("data", "model", "train")
     ]
-    configs = [
-        load(list(choice) + ["train.warmup_steps=0"]) for choice in itertools.product(*names)
-    ]
+    documents = {data for data in names[0] if not load([data]).data.bos}
+    configs = []
+    for choice in itertools.product(*names):
+        # whose block a token has is asked of its sequence or of its document
+        of = ["model.banks_of=document"] * (choice[0] in documents and choice[1] == "model=banks")
+        # of data that are never seen twice steps are given, not exposures
+        steps = ["train.steps=600"] * (choice[0] in ("data=copy", "data=mqar"))
+        configs.append(load([*choice, "train.warmup_steps=0", *of, *steps]))
     assert len({config.run_id for config in configs}) == len(configs)
 
 
