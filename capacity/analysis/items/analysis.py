@@ -6,8 +6,8 @@ copy is worth of an exact one.
 
 X is the share of a code length that is held, T the tokens of training, L those of a canary, q the
 part of random ones, g 0 for views all along the training (or in the first window). The law is
-fitted to the groups of each replicate by itself (`fitting.shares`), and intervals are Student's t
-over replicates: these know the seeds of training and, where a study gives replicates sequences of
+fitted to all groups (`fitting.shares`), and intervals are those of the jackknife over replicates
+with Student's t: these know the seeds of training and, where a study gives replicates sequences of
 their own, the sequences. Groups with fuzzy copies are in no law; from them comes
 
     rho      `fitting.copies`, by share of replaced tokens, one per replicate and outcome
@@ -140,24 +140,58 @@ def _law(system: str, mine: Frame) -> dict[str, Any]:
     law: dict[str, Any] = {"system": system, "reason": None, "axes": axes, "points": len(used)}
     if "b" not in axes:
         return law | {"reason": "one number of copies; a slope needs two"}
-    fitted, reasons = {}, {}
-    for replicate, part in used.groupby("replicate", sort=True):
-        try:
-            x = axes_of(part)
-            if list(x) != axes:
-                raise ValueError("groups of this replicate are missing")
-            fitted[replicate] = shares.fit(np.column_stack(list(x.values())), part.share.to_numpy())
-        except ValueError as error:
-            reasons[replicate] = str(error)
-    law |= {"replicates": len(fitted), "left_out": reasons}
-    if not fitted:
-        return law | {"reason": next(iter(reasons.values()))}
-    betas = np.array([one.beta for one in fitted.values()])
-    law["rms"] = float(np.sqrt(np.mean([one.rms**2 for one in fitted.values()])))
-    law["numbers"] = {name: _over(betas[:, i]) for i, name in enumerate(["a", *axes])}
+    whole, parts, why = _fits(used, axes)
+    law["replicates"] = int(used.replicate.nunique())
+    if whole is None:
+        return law | {"reason": why}
+    law |= {"rms": whole.rms, "no_interval": why}
+    pseudo = None if why else _pseudo_values(whole.beta, np.array([one.beta for one in parts]))
+    law["numbers"] = {
+        name: {
+            "value": float(whole.beta[i]),
+            "interval": None if pseudo is None else _about(float(whole.beta[i]), pseudo[:, i]),
+        }
+        for i, name in enumerate(["a", *axes])
+    }
     if "d" in axes:
-        law["dilution"] = _dilution(betas, axes)
+        law["dilution"] = _dilution(whole.beta, pseudo, axes)
     return law
+
+
+def _fits(used: Frame, axes: list[str]) -> tuple[shares.Logistic | None, list[Any], str | None]:
+    """The fit to all groups, those without one replicate each, and why there is none or why the
+    latter are missing."""
+
+    def fitted(part: Frame) -> shares.Logistic:
+        x = axes_of(part)
+        if list(x) != axes:
+            raise ValueError("without one replicate an axis has one value")
+        return shares.fit(np.column_stack(list(x.values())), part.share.to_numpy(float))
+
+    names = sorted(set(used.replicate))
+    try:
+        whole = fitted(used)
+    except ValueError as error:
+        return None, [], str(error)
+    if len(names) < 2:
+        return whole, [], "one replicate"
+    try:
+        return whole, [fitted(used[used.replicate != name]) for name in names], None
+    except ValueError as error:
+        return whole, [], str(error)
+
+
+def _pseudo_values(whole: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """n theta - (n - 1) theta without a replicate, by replicate (Tukey 1958, Ann. Math. Stat. 29,
+    614)."""
+    n = len(without)
+    return n * whole - (n - 1) * without
+
+
+def _about(value: float, pseudo: np.ndarray) -> list[float]:
+    """95% interval about a number of the fit to all: Student's t of its pseudo-values."""
+    low, high = t_interval(pseudo)
+    return [value - (high - low) / 2, value + (high - low) / 2]
 
 
 def _over(values: np.ndarray) -> dict[str, Any]:
@@ -167,11 +201,19 @@ def _over(values: np.ndarray) -> dict[str, Any]:
     return {"value": float(values.mean()), "interval": ends, "replicates": len(values)}
 
 
-def _dilution(betas: np.ndarray, axes: list[str]) -> dict[str, Any]:
-    """d against b: equal where only a sequence's part of the training counts."""
-    b, d = (betas[:, 1 + axes.index(letter)] for letter in "bd")
-    flips = sign_flips(b - d)
-    return {"ratio": _over(d / b), "difference": _over(b - d), "p": flips["p"]}
+def _dilution(whole: np.ndarray, pseudo: np.ndarray | None, axes: list[str]) -> dict[str, Any]:
+    """d against b: equal where only a sequence's part of the training counts. p: by flipping signs
+    of the pseudo-values of their difference."""
+    i, j = 1 + axes.index("b"), 1 + axes.index("d")
+    ratio, difference = float(whole[j] / whole[i]), float(whole[i] - whole[j])
+    out: dict[str, Any] = {"ratio": ratio, "interval": None, "difference": difference, "p": None}
+    if pseudo is None:
+        return out
+    # of the ratio by its derivatives
+    slopes = pseudo[:, j] / whole[i] - whole[j] * pseudo[:, i] / whole[i] ** 2
+    out["interval"] = _about(ratio, slopes)
+    out["p"] = sign_flips(pseudo[:, i] - pseudo[:, j])["p"]
+    return out
 
 
 # --- worth of a fuzzy copy

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from capacity import naming
 from capacity.base.frames import Frame
+from capacity.fitting.membership import auc
 from capacity.settings.data import text_data
 
 if TYPE_CHECKING:
@@ -62,21 +64,29 @@ def described(runs: Sequence[Config]) -> Frame:
 
 def groups(known: Frame, measured: Mapping[str, list[dict[str, Any]]]) -> Frame:
     """A row per finished run and group of canaries: the columns of `described`, those of the record
-    but the lists, share, never_bits, and the window in words (empty where there is none)."""
+    but the lists, share, never_bits, and the window in words (empty where there is none).
+
+    Never seen canaries of kinds that differ in windows or in copies alone are drawn alike, so that
+    bits held, share and AUC are against all of these together, unlike those of the record."""
     rows = []
     by_run = {row.run_id: row for row in known.itertuples()}
     for run_id, listed in measured.items():
         run: Any = by_run[run_id]
-        never = {g["kind"]: sum(g["bits"]) / len(g["bits"]) for g in listed if not g["repeats"]}
+        never: dict[tuple[int, int], list[float]] = {}
+        for group in listed:
+            if not group["repeats"]:
+                never.setdefault((group["length"], group["noise"]), []).extend(group["bits"])
         for group in listed:
             single = {k: v for k, v in group.items() if not isinstance(v, list)}
-            bits = never[group["kind"]]
+            bits, others = np.array(group["bits"]), np.array(never[group["length"], group["noise"]])
+            single["held_bits"] = float(others.mean() - bits.mean())
+            single["auc"] = float(auc(-bits, -others)) if group["repeats"] else None
             rows.append(
                 {name: getattr(run, name) for name in known.columns}
                 | single
                 | {
-                    "never_bits": bits,
-                    "share": group["held_bits"] / bits,
+                    "never_bits": float(others.mean()),
+                    "share": single["held_bits"] / float(others.mean()),
                     "window": window(group, run.steps),
                 }
             )

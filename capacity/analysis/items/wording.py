@@ -41,15 +41,16 @@ TERMS = {
 CONVENTIONS = [
     (
         "share held",
-        "1 - mean code length of canaries that were seen / of never seen ones of the same kind, "
+        "1 - mean code length of canaries that were seen / of never seen ones drawn alike, "
         "each asked for behind BOS by its own tokens",
     ),
-    ("AUC", "of the loss attack: seen canaries against never seen ones of the same kind"),
+    ("AUC", "of the loss attack: seen canaries against never seen ones drawn alike"),
     ("T", "tokens of training, canaries and what follows them among them"),
     (
         "interval over replicates",
-        "95%, Student's t over numbers fitted to each replicate by itself: seeds of training and, "
-        "where data.split_seed goes with them, other sequences; not another text",
+        "95%, jackknife over replicates with Student's t, of rho Student's t over replicates: "
+        "knows seeds of training and, where data.split_seed goes with them, other sequences; not "
+        "another text",
     ),
     (
         "p of an order",
@@ -177,13 +178,13 @@ def _law_said(law: Mapping[str, Any]) -> str:
     )
     if "dilution" not in law:
         return f"{text}."
-    ratio, p = law["dilution"]["ratio"], law["dilution"]["p"]
-    slower = law["dilution"]["difference"]["value"] > 0
-    told = p <= ALPHA + 1e-12
-    word = ("more slowly" if slower else "faster") if told else "**cannot tell** whether slower"
+    one, p = law["dilution"], law["dilution"]["p"]
+    told = p is not None and p <= ALPHA + 1e-12
+    word = "more slowly" if one["difference"] > 0 else "faster"
+    word = f"**{word}**" if told else "**cannot tell** whether more slowly"
     return (
         f"{text}, a doubling of tokens takes {digits(law['numbers']['d']['value'])}: d / b = "
-        f"{digits(ratio['value'])} {ends(ratio['interval'])}; {word} than in proportion to its "
+        f"{digits(one['ratio'])} {ends(one['interval'])}; {word} than in proportion to its "
         f"share of training (p = {p_value(p)})."
     )
 
@@ -199,14 +200,13 @@ def _law(law: Mapping[str, Any]) -> Law:
             name,
             one["value"],
             "logits" if name == "a" else UNITS.get(name, "logits"),
-            [Interval("over replicates", one["interval"], "one replicate", True)],
+            [Interval("over replicates", one["interval"], law["no_interval"] or "", True)],
         )
         for name, one in law["numbers"].items()
     ]
     remarks = [
         f"{law['points']:,} groups of canaries, {plural(law['replicates'], 'replicate')}; rms of "
         f"the share {digits(law['rms'], 2)}",
-        *(f"replicate {name} left out: {why}" for name, why in law["left_out"].items()),
     ]
     return Law(law["system"], formula, numbers, remarks)
 

@@ -21,6 +21,7 @@ PINS += ["data.n_sequences=200", "data.n_held_out=100", "model=gpt", "model.n_la
 PINS += ["data.canaries=4", "train.steps=200", "train.batch_size=16", "train.warmup_steps=5"]
 PINS += ["data.canary_text=pool"]
 LEVELS = "data.repeats=[0,1,4,16]"
+SPREAD = np.linspace(0.5, 1.5, 41)  # of canaries about their mean: the AUC rises with the share
 WINDOWS = "data.view_windows=[0-0.25,0.25-0.5,0.5-0.75,0.75-1,0-1]"
 
 
@@ -47,7 +48,8 @@ def measured(runs, share, noise=0.01, draw=0):
         for i, arm in enumerate(canaries.arms(run.data, run.steps)):
             bits = 8.0 * arm.length
             for level in run.data.repeats:
-                held = bits * (share(arm, level, run) + noise * rng.normal()) if level else 0.0
+                part = share(arm, level, run) + noise * rng.normal() if level else 0.0
+                held = bits * part
                 window = arm.window
                 listed.append(
                     {
@@ -60,12 +62,12 @@ def measured(runs, share, noise=0.01, draw=0):
                         "window_end": window and window.end,
                         "spacing": window and window.spacing,
                         "repeats": level,
-                        "canaries": 4,
+                        "canaries": len(SPREAD),
                         "exposure": 2.0,
                         "held_bits": held,
-                        "auc": 0.5 + held / bits / 2 if level else None,
+                        "auc": None,
                         "extractable": 0.0,
-                        "bits": [bits - held] * 4,
+                        "bits": [bits * (u - part) for u in SPREAD],
                     }
                 )
         out[run.run_id] = listed
@@ -117,7 +119,7 @@ def test_slopes_and_dilution_are_found_again():
     for name, truth in {"b": 1.0, "c": 0.5, "d": 0.4, "e": 0.3}.items():
         low, high = law["numbers"][name]["interval"]
         assert low - 0.02 < truth < high + 0.02 and high - low < 0.2, name
-    assert law["dilution"]["ratio"]["value"] == pytest.approx(0.4, abs=0.05)
+    assert law["dilution"]["ratio"] == pytest.approx(0.4, abs=0.05)
     assert law["dilution"]["p"] == 2 / 64
     assert "more slowly than in proportion" in shown(one)
     told = {name: row["verdict"] for name, row in orders(one).items()}
@@ -193,7 +195,7 @@ def test_the_worth_of_a_fuzzy_copy_is_found_again():
         for outcome in ("share", "auc"):
             row = by[replaced, outcome]
             low, high = row["rho"]["interval"]
-            assert abs(row["rho"]["value"] - truth) < 0.05 and high - low < 0.1
+            assert abs(row["rho"]["value"] - truth) < 0.03 and high - low < 0.1
             assert row["below_one"] == row["above_zero"] == 2 / 64
     assert orders(one)["replaced tokens"]["verdict"] == "agrees"
     text = shown(one)

@@ -14,10 +14,10 @@ from capacity.base.errors import ConfigError
 from capacity.base.snapshots import read as snapshots_of
 from capacity.compose import load
 from capacity.data.canaries import Window
+from capacity.declare.text import MEASURE
 from capacity.feed import canary_schedule, split
 from capacity.feed.feed import TableFeed
 from capacity.measure import canary_kinds
-from capacity.declare.text import MEASURE
 from capacity.run.remeasure import remeasure
 from small_text import SMALL
 from stack_members import CPU, run
