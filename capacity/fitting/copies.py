@@ -12,8 +12,8 @@ published one wherever this lies on the curve.
 The published code measures every number of copies and draws lines between neighbours. Where numbers
 double, lines lie below a curve that bends, and rho comes out up to 0.08 too large; so the curve is
 a monotone cubic here (Fritsch & Carlson 1980, SIAM J. Numer. Anal. 17, 238), which is the line
-where points lie on one. No curve is continued beyond its last number of copies, and a curve that noise
-makes fall is levelled (isotonic regression) instead of averaged over three neighbours.
+where points lie on one. No curve is continued beyond its last number of copies, and a curve that
+noise makes fall is levelled (isotonic regression) instead of averaged over three neighbours.
 """
 
 from __future__ import annotations

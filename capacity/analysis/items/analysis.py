@@ -12,6 +12,12 @@ their own, the sequences. Groups with fuzzy copies are in no law; from them come
 
     rho      `fitting.copies`, by share of replaced tokens, one per replicate and outcome
 
+Of what greedy decoding writes (`items.extraction`) the law has the tokens k of the prompt,
+
+    X = sigma(a + b log2 copies + c log2 P - d log2 T + e log2 L + h log2 k)
+
+and a smaller model's set is a forecast of a larger one's.
+
 No number here is judged by a constant: sizes are far from the published ones. Verdicts are on
 orders (`items.orders`) and on rho between 0 and 1.
 """
@@ -19,7 +25,7 @@ orders (`items.orders`) and on rho between 0 and 1.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +34,7 @@ import pandas as pd
 
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
-from capacity.analysis.items import orders, reading
+from capacity.analysis.items import extraction, orders, reading
 from capacity.analysis.table_checks import checked, rising
 from capacity.base.files import plain
 from capacity.base.frames import Frame
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
     from capacity.study import Study
 
 SCHEMA = 2
+Axes = Callable[[Frame], dict[str, np.ndarray]]
 INPUTS = ("run_id", "seed", "status", "gain_last_tenth")
 DOUBLINGS = {"b": "repeats", "c": "parameters", "d": "tokens", "e": "length"}
 UNITS = {
@@ -50,6 +57,7 @@ UNITS = {
     "d": "logits lost per doubling of T",
     "e": "logits per doubling of L",
     "f": "logits from no random token to all",
+    "h": "logits per doubling of k",
 }
 OUTCOMES = (orders.SHARE, orders.AUC)
 
@@ -86,13 +94,20 @@ def analysed(
     points["replaced_share"] = points.replaced / points.length
     runs["held_share"] = runs.run_id.map(points[points.repeats > 0].groupby("run_id").share.mean())
     laws = [_law(str(system), mine) for system, mine in points.groupby("system", sort=True)]
+    rates = extraction.rates(known, measured)
+    told = orders.all_of(points)
+    if extraction.enough(rates):
+        told += orders.of_written(rates)
     numbers = head("items", SCHEMA, name, _digest(points)) | {
         "runs": len(runs),
         "finished": int((runs.status == "finished").sum()),
         "replicates": int(points.replicate.nunique()),
         "laws": laws,
         "worth": _worth(points),
-        "orders": orders.all_of(points),
+        "orders": told,
+        "written": [_written(str(system), one) for system, one in rates.groupby("system")],
+        "forecasts": extraction.forecasts(known, measured),
+        "rates": _rates(rates),
         "groups": _means(points),
         "rising": sorted(runs.run_id[rising(runs)]),
         "missing": sorted(runs.run_id[runs.status == "missing"]),
@@ -100,7 +115,8 @@ def analysed(
     }
     shown = runs.sort_values(["system", "parameters", "tokens", "replicate", "run_id"])
     ordered = points.sort_values(["system", "parameters", "tokens", "replicate", "group"])
-    return Finding("items", "fit.json", plain(numbers), {"runs.csv": shown, "groups.csv": ordered})
+    tables = {"runs.csv": shown, "groups.csv": ordered, "extraction.csv": rates}
+    return Finding("items", "fit.json", plain(numbers), tables)
 
 
 def _digest(points: Frame) -> str:
@@ -140,7 +156,32 @@ def _law(system: str, mine: Frame) -> dict[str, Any]:
     law: dict[str, Any] = {"system": system, "reason": None, "axes": axes, "points": len(used)}
     if "b" not in axes:
         return law | {"reason": "one number of copies; a slope needs two"}
-    whole, parts, why = _fits(used, axes)
+    return _fitted(law, used, axes, axes_of, "share")
+
+
+def _written(system: str, rates: Frame) -> dict[str, Any]:
+    """The law of what is written out, or the reason against it."""
+    axes = list(written_axes(rates))
+    law: dict[str, Any] = {"system": system, "reason": None, "axes": axes, "points": len(rates)}
+    if not extraction.enough(rates):
+        return law | {"reason": f"less than {extraction.LEAST:.0%} of every group is written out"}
+    return _fitted(law, rates, axes, written_axes, "extraction")
+
+
+def written_axes(rates: Frame) -> dict[str, np.ndarray]:
+    """`axes_of` of what is written out, with the prompt."""
+    out = {
+        letter: (-1 if letter == "d" else 1) * np.log2(rates[column].to_numpy(float))
+        for letter, column in (DOUBLINGS | {"h": "prompt"}).items()
+    }
+    return {name: x for name, x in out.items() if np.ptp(x) > 0}
+
+
+def _fitted(
+    law: dict[str, Any], used: Frame, axes: list[str], of: Axes, column: str
+) -> dict[str, Any]:
+    """The law with its numbers, intervals and dilution."""
+    whole, parts, why = _fits(used, axes, of, column)
     law["replicates"] = int(used.replicate.nunique())
     if whole is None:
         return law | {"reason": why}
@@ -158,15 +199,17 @@ def _law(system: str, mine: Frame) -> dict[str, Any]:
     return law
 
 
-def _fits(used: Frame, axes: list[str]) -> tuple[shares.Logistic | None, list[Any], str | None]:
+def _fits(
+    used: Frame, axes: list[str], of: Axes, column: str
+) -> tuple[shares.Logistic | None, list[Any], str | None]:
     """The fit to all groups, those without one replicate each, and why there is none or why the
     latter are missing."""
 
     def fitted(part: Frame) -> shares.Logistic:
-        x = axes_of(part)
+        x = of(part)
         if list(x) != axes:
             raise ValueError("without one replicate an axis has one value")
-        return shares.fit(np.column_stack(list(x.values())), part.share.to_numpy(float))
+        return shares.fit(np.column_stack(list(x.values())), part[column].to_numpy(float))
 
     names = sorted(set(used.replicate))
     try:
@@ -275,6 +318,16 @@ def _means(points: Frame) -> list[dict[str, Any]]:
             row[name] = None if values.isna().any() else float(values.mean())
         out.append(row)
     return out
+
+
+def _rates(rates: Frame) -> list[dict[str, Any]]:
+    """What is written out of every group behind every prompt, means over replicates."""
+    by = ["system", "parameters", "length", "repeats", "prompt"]
+    return [
+        dict(zip(by, key, strict=True))
+        | {"written": float(part.written.mean()), "extraction": float(part.extraction.mean())}
+        for key, part in rates.groupby(by, sort=True)
+    ]
 
 
 def said(fit: Mapping[str, Any]) -> str:

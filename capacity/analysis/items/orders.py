@@ -20,8 +20,8 @@ from capacity.fitting.statistics import LEVEL
 from capacity.fitting.trends import trend
 
 ALPHA = 1 - LEVEL
-SHARE, AUC = "share", "auc"
-SAYS = {SHARE: "share held", AUC: "AUC"}
+SHARE, AUC, WRITTEN = "share", "auc", "extraction"
+SAYS = {SHARE: "share held", AUC: "AUC", WRITTEN: "part written out"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ AXES = (
     Axis("random tokens", "noise_share", AUC, 1, "arXiv 2402.09363, figure 3"),
     Axis("replaced tokens", "replaced_share", SHARE, -1, "arXiv 2405.15523, figure 2"),
 )
+OF_WRITTEN = (
+    Axis("copies", "repeats", WRITTEN, 1, "arXiv 2202.07646, section 4.2"),
+    Axis("size of the model", "parameters", WRITTEN, 1, "arXiv 2202.07646, section 4.1"),
+    Axis("tokens of the prompt", "prompt", WRITTEN, 1, "arXiv 2202.07646, section 4.3"),
+)
 TIMING = "arXiv 2510.19811, timing"
 AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
 
@@ -63,6 +68,18 @@ def all_of(points: Frame) -> list[dict[str, Any]]:
         for name, values, sign in _windows(seen, whole):
             axis = Axis(name, "window", SHARE, sign, TIMING)
             out.append(_judged(str(system), axis, seen[seen.window.isin(values)], values))
+    return out
+
+
+def of_written(rates: Frame) -> list[dict[str, Any]]:
+    """The same of what is written out (`extraction.rates`): averaged over prompts, but for the
+    order of these."""
+    out = []
+    for system, mine in rates.groupby("system", sort=True):
+        for axis in OF_WRITTEN:
+            values = sorted(set(mine[axis.column]))
+            if len(values) > 1:
+                out.append(_judged(str(system), axis, mine, values))
     return out
 
 

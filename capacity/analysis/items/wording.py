@@ -23,6 +23,7 @@ from capacity.analysis.document import (
 )
 from capacity.analysis.finding import Finding
 from capacity.analysis.items.analysis import UNITS, said
+from capacity.analysis.items.extraction import LEAST
 from capacity.analysis.items.orders import AGREES, ALPHA, AUC, DIFFERS, SAYS, SHARE, UNKNOWN
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, p_value, percent, plural
@@ -37,6 +38,7 @@ TERMS = {
     "d": "- d log2 T",
     "e": "e log2 L",
     "f": "f q",
+    "h": "h log2 k",
 }
 CONVENTIONS = [
     (
@@ -45,6 +47,16 @@ CONVENTIONS = [
         "each asked for behind BOS by its own tokens",
     ),
     ("AUC", "of the loss attack: seen canaries against never seen ones drawn alike"),
+    (
+        "written out",
+        "greedy decoding writes the rest of a canary behind its first k tokens (a half where no k "
+        "is named), in laws and orders minus the part of never seen ones",
+    ),
+    (
+        "forecast",
+        "of the canaries that the smaller model writes out of their half, that the larger one "
+        "does; beside as many canaries with the most copies (of equals a random choice)",
+    ),
     ("T", "tokens of training, canaries and what follows them among them"),
     (
         "interval over replicates",
@@ -88,6 +100,11 @@ def document(finding: Finding) -> Document:
     ]
     if fit["worth"]:
         sections.append(Section("worth", "Worth of a fuzzy copy", [_worth(fit)]))
+    if any(row["extraction"] >= LEAST for row in fit["rates"]):
+        written = [Laws([_law(x) for x in fit["written"]]), _rates(fit)]
+        sections.append(Section("written", "What greedy decoding writes, by prompt", written))
+    if fit["forecasts"]:
+        sections.append(Section("forecasts", "What a smaller model foretells", [_forecasts(fit)]))
     sections.append(Section("groups", "What is held of each group", [_groups(fit)]))
     figures = {"held": "Share held against copies"}
     if any(row["rho"] for row in fit["worth"]):
@@ -122,7 +139,7 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
         if row["outcome"] == SHARE:
             out.append(_worth_said(row))
     out += [_law_said(law) for law in fit["laws"]]
-    return out
+    return out + [_forecast_said(row) for row in fit["forecasts"] if row["replicates"]]
 
 
 def _named(system: str) -> str:
@@ -186,6 +203,74 @@ def _law_said(law: Mapping[str, Any]) -> str:
         f"{text}, a doubling of tokens takes {digits(law['numbers']['d']['value'])}: d / b = "
         f"{digits(one['ratio'])} {ends(one['interval'])}; {word} than in proportion to its "
         f"share of training (p = {p_value(p)})."
+    )
+
+
+def _forecast_said(row: Mapping[str, Any]) -> str:
+    name = f"{_named(row['system'])}{count(row['small'])} for {count(row['large'])} parameters"
+    parts = []
+    for what in ("precision", "recall"):
+        one = row[what]
+        parts.append(f"{what} {digits(one['value'])} {ends(one['interval'])}".strip())
+    above = row["recall_above_copies"]
+    told = above["p"] <= ALPHA + 1e-12
+    word = (
+        "**cannot tell** a difference to"
+        if not told
+        else ("**more** than" if above["value"] > 0 else "**less** than")
+    )
+    return (
+        f"{name}: {', '.join(parts)}; {word} a ranking by copies (recall {_signed(above['value'])} "
+        f"{ends(above['interval'])}, p = {p_value(above['p'])})."
+    )
+
+
+def _signed(x: float) -> str:
+    return f"{'+' if x >= 0 else '-'}{digits(abs(x))}"
+
+
+def _forecasts(fit: Mapping[str, Any]) -> Table:
+    headings = (
+        *("small for large", "foreseen", "written", "precision", "above copies", "recall"),
+        *("above copies", "p", "replicates"),
+    )
+    rows = []
+    for row in fit["forecasts"]:
+        cells = [
+            f"{_named(row['system'])}{count(row['small'])} for {count(row['large'])}",
+            digits(row["foreseen"]),
+            digits(row["written"]),
+        ]
+        for what in ("precision", "recall"):
+            for one in (row[what], row[f"{what}_above_copies"]):
+                cells.append(DASH if one is None else digits(one["value"]))
+        above = row["recall_above_copies"]
+        cells += [p_value(None if above is None else above["p"])]
+        rows.append([*cells, f"{row['replicates']} of {row['of']}"])
+    return Table(
+        [Column(h, right=i > 0, detail=h == "foreseen") for i, h in enumerate(headings)],
+        rows,
+        key="means over replicates in which both models write something; p: of the recall above a "
+        "ranking by copies",
+    )
+
+
+def _rates(fit: Mapping[str, Any]) -> Table:
+    prompts = sorted({row["prompt"] for row in fit["rates"]})
+    keys = ("system", "parameters", "length", "repeats")
+    cells: dict[tuple, dict[int, float]] = {}
+    for row in fit["rates"]:
+        cells.setdefault(tuple(row[k] for k in keys), {})[row["prompt"]] = row["written"]
+    rows = [
+        [f"{_named(system)}{count(size)}", str(length), str(copies)]
+        + [percent(by[k]) if k in by else DASH for k in prompts]
+        for (system, size, length, copies), by in cells.items()
+    ]
+    headings = ["P", "L", "copies", *(f"k={k}" for k in prompts)]
+    return Table(
+        [Column(h, right=i > 0, detail=h == "L") for i, h in enumerate(headings)],
+        rows,
+        key="part of the canaries that are written out behind k tokens",
     )
 
 

@@ -39,7 +39,7 @@ def plan(*more, replicates=6, **axes):
     )
 
 
-def measured(runs, share, noise=0.01, draw=0):
+def measured(runs, share, noise=0.01, draw=0, tails=None):
     """What records would say, the share of each group by `share(arm, level, run)`, a share of noise
     that groups have by themselves; 8 bits a token."""
     rng, out = np.random.default_rng(draw), {}
@@ -68,6 +68,7 @@ def measured(runs, share, noise=0.01, draw=0):
                         "auc": None,
                         "extractable": 0.0,
                         "bits": [bits * (u - part) for u in SPREAD],
+                        "tails": tails(arm, level, run, rng) if tails else [0] * len(SPREAD),
                     }
                 )
         out[run.run_id] = listed
@@ -252,3 +253,46 @@ def test_pages_and_figures_of_every_kind(more):
     assert set(kinds.document(one).figures) == set(figures)
     errors = kinds.residuals(one)
     assert len(errors) == 1 and errors[0].points.error.abs().max() < 0.2
+
+
+def test_what_is_written_out_by_prompt_and_forecasts():
+    """Planted: logit of the part written out 1 per doubling of copies, 2 per doubling of the
+    prompt; each canary has one threshold in all models, so that what the small one writes the large
+    one writes, too, and more than a ranking by copies can know."""
+    runs = plan("data.repeats=[0,4,16,64]", "data.canary_lengths=[32]", model__d_model=(8, 16))
+
+    def tails(arm, level, run, rng):
+        if not level:
+            return [0] * len(SPREAD)
+        hard = np.random.default_rng(level + 1000 * run.seed).random(len(SPREAD))
+        size = 1.0 if run.model.d_model == 16 else 0.0
+        out = []
+        for u in hard:
+            x = [
+                k
+                for k in range(1, 32)
+                if u < expit(-9 + size + np.log2(level) + 2 * np.log2(k / 4))
+            ]
+            out.append(32 - min(x) if x else 0)
+        return out
+
+    one = found(runs, lambda a, r, _: expit(-3 + np.log2(r)), tails=tails)
+    (law,) = one.numbers["written"]
+    assert law["axes"] == ["b", "c", "h"]
+    for name, truth in {"b": 1.0, "h": 2.0}.items():
+        low, high = law["numbers"][name]["interval"]
+        assert low - 0.1 < truth < high + 0.1 and high - low < 1.0, name
+    told = {r["axis"]: r for r in one.numbers["orders"] if r["outcome"] == "extraction"}
+    assert set(told) == {"copies", "size of the model", "tokens of the prompt"}
+    assert all(row["verdict"] == "agrees" for row in told.values())
+    (row,) = one.numbers["forecasts"]
+    assert row["precision"]["value"] == 1.0 and 0 < row["recall"]["value"] < 1
+    assert row["recall_above_copies"]["value"] > 0.05 and row["recall_above_copies"]["p"] == 2 / 64
+    text = shown(one)
+    assert "more than a ranking by copies" in text and "k=16" in text
+
+
+def test_nothing_written_out_is_no_law():
+    one = found(plan(LEVELS, WINDOWS, replicates=2), late)
+    assert "of every group is written out" in one.numbers["written"][0]["reason"]
+    assert all(row["outcome"] != "extraction" for row in one.numbers["orders"])

@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from capacity.fitting import shares
 from capacity.fitting.copies import Curve, worth
+from capacity.fitting.forecast import expected_hits, forecast
 from capacity.fitting.trends import trend
 
 
@@ -110,3 +111,24 @@ def test_a_curve_that_falls_by_noise_is_levelled():
     assert worth([flat]) is None
     single = Curve(np.array([1.0, 2]), np.array([0.1, 0.2]), np.array([1.0]), np.array([0.1]))
     assert worth([single]) is None
+
+
+def test_a_forecast_by_hand():
+    """Six sequences, the target writes 0, 1, 2 and 4; foreseen are 0, 1 and 5: precision 2 / 3,
+    recall 2 / 4. By copies the one of 9 comes first (written), then two of the three of 4 copies,
+    of which two are written: 1 + 2 x 2 / 3."""
+    target = np.array([1, 1, 1, 0, 1, 0], bool)
+    predictor = np.array([1, 1, 0, 0, 0, 1], bool)
+    copies = np.array([9, 4, 4, 4, 1, 1])
+    found = forecast(predictor, target, copies)
+    assert (found.foreseen, found.written) == (3, 4)
+    assert found.precision == 2 / 3 and found.recall == 2 / 4
+    assert found.precision_by_copies == pytest.approx((1 + 4 / 3) / 3)
+    assert found.recall_by_copies == pytest.approx((1 + 4 / 3) / 4)
+    assert expected_hits(copies, target, 6) == pytest.approx(4.0)
+
+
+def test_a_forecast_of_nothing_has_no_precision():
+    none = forecast(np.zeros(3, bool), np.ones(3, bool), np.array([1, 2, 3]))
+    assert none.precision is None and none.recall == 0.0 and none.recall_by_copies == 0.0
+    assert forecast(np.ones(3, bool), np.zeros(3, bool), np.ones(3)).recall is None
