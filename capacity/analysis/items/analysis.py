@@ -14,7 +14,7 @@ their own, the sequences. Groups with fuzzy copies are in no law; from them come
 
 Of what greedy decoding writes (`items.extraction`) the law has the tokens k of the prompt,
 
-    X = sigma(a + b log2 copies + c log2 P - d log2 T + e log2 L + h log2 k)
+    X = sigma(a + b log2 copies + c log2 P - d log2 T + h log2 k)
 
 and a smaller model's set is a forecast of a larger one's.
 
@@ -173,6 +173,7 @@ def written_axes(rates: Frame) -> dict[str, np.ndarray]:
     out = {
         letter: (-1 if letter == "d" else 1) * np.log2(rates[column].to_numpy(float))
         for letter, column in (DOUBLINGS | {"h": "prompt"}).items()
+        if letter != "e"  # which the prompt stands for
     }
     return {name: x for name, x in out.items() if np.ptp(x) > 0}
 
@@ -321,8 +322,8 @@ def _means(points: Frame) -> list[dict[str, Any]]:
 
 
 def _rates(rates: Frame) -> list[dict[str, Any]]:
-    """What is written out of every group behind every prompt, means over replicates."""
-    by = ["system", "parameters", "length", "repeats", "prompt"]
+    """What is written out behind every prompt, means over replicates and kinds of equal length."""
+    by = ["system", "parameters", "tokens", "repeats", "continuation", "prompt"]
     return [
         dict(zip(by, key, strict=True))
         | {"written": float(part.written.mean()), "extraction": float(part.extraction.mean())}

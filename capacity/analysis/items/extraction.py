@@ -1,12 +1,16 @@
 """What greedy decoding writes of canaries, and what a small model foretells of a large one.
 
-extraction  part of the canaries of a group whose last L - k tokens are written behind their own
-            first k (arXiv 2202.07646, section 3), minus that of never seen ones drawn alike: easy
-            text is written by a model that never saw it
+extraction  part of the canaries of a group whose last m tokens are written behind their own first
+            L - m, minus that of never seen ones drawn alike: easy text is written by a model that
+            never saw it. m is half of the shortest canary, so that canaries of several lengths are
+            prompts of several lengths with equally long continuations (arXiv 2202.07646, section 3:
+            50 tokens behind 50 to 450)
 forecast    of two models of one replicate, which have the same canaries: the smaller one writes
-            out, so the larger one will (arXiv 2304.11158), beside a ranking by copies
+            them out of their half, so the larger one will (arXiv 2304.11158), beside a ranking by
+            copies
 
-Written out of a half: k = L / 2. Prompts are eighths of a canary, as far as they are whole tokens.
+Parts of one sequence, ever longer prompts with ever shorter continuations, would be nested: what is
+written behind a short one is written behind a long one whatever the model is.
 """
 
 from __future__ import annotations
@@ -23,20 +27,17 @@ from capacity.base.frames import Frame
 from capacity.fitting.forecast import forecast
 from capacity.fitting.statistics import sign_flips, t_interval
 
-PARTS = 8  # of a canary, that prompts are multiples of
 LEAST = 0.02  # part written out that some group must have above never seen ones
 
 
-def prompts(length: int) -> list[int]:
-    """Tokens of prompts, rising, at least one and fewer than the canary has."""
-    return sorted({length * i // PARTS for i in range(1, PARTS) if length * i % PARTS == 0} - {0})
-
-
 def rates(known: Frame, measured: Mapping[str, list[dict[str, Any]]]) -> Frame:
-    """A row per finished run, group with exact copies that was seen, and prompt: the columns of
-    `known`, length, repeats, prompt, written (part) and extraction (above never seen ones)."""
+    """A row per finished run and group with exact copies that was seen: the columns of `known`,
+    length, noise, repeats, continuation (m), prompt (L - m), written (part) and extraction (above
+    never seen ones)."""
     rows = []
     by_run = {row.run_id: row for row in known.itertuples()}
+    lengths = [group["length"] for listed in measured.values() for group in listed]
+    m = min(lengths, default=2) // 2
     for run_id, listed in measured.items():
         run: Any = by_run[run_id]
         never: dict[tuple[int, int], list[int]] = {}
@@ -46,17 +47,14 @@ def rates(known: Frame, measured: Mapping[str, list[dict[str, Any]]]) -> Frame:
         for group in listed:
             if not group["repeats"] or group["replaced"]:
                 continue
-            length, noise = group["length"], group["noise"]
-            for prompt in prompts(length):
-                mine, others = (
-                    float((np.array(tails) >= length - prompt).mean())
-                    for tails in (group["tails"], never[length, noise])
-                )
-                rows.append(
-                    {name: getattr(run, name) for name in known.columns}
-                    | {k: group[k] for k in ("length", "noise", "repeats")}
-                    | {"prompt": prompt, "written": mine, "extraction": mine - others}
-                )
+            others = never[group["length"], group["noise"]]
+            mine, theirs = (float((np.array(t) >= m).mean()) for t in (group["tails"], others))
+            rows.append(
+                {name: getattr(run, name) for name in known.columns}
+                | {name: group[name] for name in ("length", "noise", "repeats")}
+                | {"continuation": m, "prompt": group["length"] - m}
+                | {"written": mine, "extraction": mine - theirs}
+            )
     out: Frame = pd.DataFrame(rows)
     return out
 

@@ -49,8 +49,9 @@ CONVENTIONS = [
     ("AUC", "of the loss attack: seen canaries against never seen ones drawn alike"),
     (
         "written out",
-        "greedy decoding writes the rest of a canary behind its first k tokens (a half where no k "
-        "is named), in laws and orders minus the part of never seen ones",
+        "greedy decoding writes the last tokens of a canary behind its first k, as many for every "
+        "length (half of the shortest), in laws and orders minus the part of never seen ones; "
+        "where no k is named its second half behind its first",
     ),
     (
         "forecast",
@@ -220,8 +221,9 @@ def _forecast_said(row: Mapping[str, Any]) -> str:
         else ("**more** than" if above["value"] > 0 else "**less** than")
     )
     return (
-        f"{name}: {', '.join(parts)}; {word} a ranking by copies (recall {_signed(above['value'])} "
-        f"{ends(above['interval'])}, p = {p_value(above['p'])})."
+        f"{name}: {', '.join(parts)}; {word} a ranking by copies ("
+        + f"recall {_signed(above['value'])} {ends(above['interval'])}".strip()
+        + f", p = {p_value(above['p'])}, {plural(row['replicates'], 'replicate')})."
     )
 
 
@@ -257,20 +259,21 @@ def _forecasts(fit: Mapping[str, Any]) -> Table:
 
 def _rates(fit: Mapping[str, Any]) -> Table:
     prompts = sorted({row["prompt"] for row in fit["rates"]})
-    keys = ("system", "parameters", "length", "repeats")
     cells: dict[tuple, dict[int, float]] = {}
     for row in fit["rates"]:
-        cells.setdefault(tuple(row[k] for k in keys), {})[row["prompt"]] = row["written"]
+        key = tuple(row[k] for k in ("system", "parameters", "tokens", "repeats"))
+        cells.setdefault(key, {})[row["prompt"]] = row["written"]
     rows = [
-        [f"{_named(system)}{count(size)}", str(length), str(copies)]
+        [f"{_named(system)}{count(size)}", count(tokens), str(copies)]
         + [percent(by[k]) if k in by else DASH for k in prompts]
-        for (system, size, length, copies), by in cells.items()
+        for (system, size, tokens, copies), by in cells.items()
     ]
-    headings = ["P", "L", "copies", *(f"k={k}" for k in prompts)]
+    headings = ["P", "T", "copies", *(f"k={k}" for k in prompts)]
+    tokens = fit["rates"][0]["continuation"]
     return Table(
-        [Column(h, right=i > 0, detail=h == "L") for i, h in enumerate(headings)],
+        [Column(h, right=i > 0, detail=h == "T") for i, h in enumerate(headings)],
         rows,
-        key="part of the canaries that are written out behind k tokens",
+        key=f"part of the canaries whose last {tokens} tokens are written behind the first k",
     )
 
 

@@ -256,25 +256,20 @@ def test_pages_and_figures_of_every_kind(more):
 
 
 def test_what_is_written_out_by_prompt_and_forecasts():
-    """Planted: logit of the part written out 1 per doubling of copies, 2 per doubling of the
-    prompt; each canary has one threshold in all models, so that what the small one writes the large
-    one writes, too, and more than a ranking by copies can know."""
-    runs = plan("data.repeats=[0,4,16,64]", "data.canary_lengths=[32]", model__d_model=(8, 16))
+    """Planted: logit of the part written out 1 per doubling of copies, 2 per doubling of the prompt
+    in front of 4 tokens; each canary has one threshold in all models, so that what the small one
+    writes the large one writes, too, and more than a ranking by copies can know."""
+    lengths = "data.canary_lengths=[8,12,20]"
+    runs = plan("data.repeats=[0,4,16,64]", lengths, model__d_model=(8, 16))
 
     def tails(arm, level, run, rng):
         if not level:
             return [0] * len(SPREAD)
-        hard = np.random.default_rng(level + 1000 * run.seed).random(len(SPREAD))
+        hard = np.random.default_rng(level + 100 * arm.length + 10**6 * run.seed)
         size = 1.0 if run.model.d_model == 16 else 0.0
-        out = []
-        for u in hard:
-            x = [
-                k
-                for k in range(1, 32)
-                if u < expit(-9 + size + np.log2(level) + 2 * np.log2(k / 4))
-            ]
-            out.append(32 - min(x) if x else 0)
-        return out
+        x = -5 + size + np.log2(level) + 2 * np.log2((arm.length - 4) / 8)
+        written = hard.random(len(SPREAD)) < expit(x)
+        return np.where(written, arm.length // 2, 3).tolist()
 
     one = found(runs, lambda a, r, _: expit(-3 + np.log2(r)), tails=tails)
     (law,) = one.numbers["written"]
@@ -285,6 +280,7 @@ def test_what_is_written_out_by_prompt_and_forecasts():
     told = {r["axis"]: r for r in one.numbers["orders"] if r["outcome"] == "extraction"}
     assert set(told) == {"copies", "size of the model", "tokens of the prompt"}
     assert all(row["verdict"] == "agrees" for row in told.values())
+    assert told["tokens of the prompt"]["values"] == [4, 8, 16]
     (row,) = one.numbers["forecasts"]
     assert row["precision"]["value"] == 1.0 and 0 < row["recall"]["value"] < 1
     assert row["recall_above_copies"]["value"] > 0.05 and row["recall_above_copies"]["p"] == 2 / 64
