@@ -84,6 +84,16 @@ def count(model: Model, rows: int) -> Count:
     )
 
 
+def idle(model: Model, rows: int) -> dict[str, int]:
+    """Idle numbers by the kind of part that has them, over all blocks, kinds without any left out;
+    their sum is `count(...).idle`."""
+    times = Counter(kind for layer in range(model.n_layers) for kind in of_layer(model, layer))
+    by = {kind: PARTS[kind].count(model, rows).idle * n for kind, n in times.items()}
+    if model.keys_shared and "keys" in by:
+        by["keys"] += keys.shared(model, times["keys"]).idle
+    return {kind: number for kind, number in by.items() if number}
+
+
 def inputs(model: Model) -> dict[str, int]:
     """Widths that groups of a quantizer must divide, by the words for them."""
     return {

@@ -26,10 +26,13 @@ def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
 
 
 def figures(finding: Finding) -> Mapping[str, Figure]:
-    """Bits held in context against numbers of state."""
-    from capacity.analysis.context.plots import state_figure
+    """Bits held in context against numbers of state, and of longer sequences."""
+    from capacity.analysis.context.plots import lengths_figure, state_figure
 
-    return {"state": state_figure(finding.tables["runs.csv"], finding.numbers)}
+    drawn = {"state": state_figure(finding.tables["runs.csv"], finding.numbers)}
+    if finding.numbers.get("beyond"):
+        drawn["lengths"] = lengths_figure(finding.numbers)
+    return drawn
 
 
 __all__ = [

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from capacity.analysis.context import lengths
 from capacity.analysis.context.reading import CLEAR, described, joined, tuned
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING
@@ -64,12 +65,16 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
         what: sorted(runs.run_id[runs.chosen & (runs["class"] == what)])
         for what in ("ceiling", "corner", "unlearned")
     }
+    beyond = lengths.beyond(runs)
     numbers = head("context", SCHEMA, name, _digest(runs)) | {
         "data": planned[0].data.kind,
         "runs": len(runs),
         "finished": int((runs.status == "finished").sum()),
         "laws": laws,
         "states": _states(runs),
+        "beyond": beyond,
+        "needed": (needed := lengths.needed(beyond)),
+        "grows": lengths.grows(needed),
         "choices": choices,
         "flags": of_class,
         "rising": sorted(runs.run_id[runs.chosen & runs.still_rising]),

@@ -1,4 +1,5 @@
-"""The figure of a study of context: bits held against numbers of state."""
+"""The figures of a study of context: bits held against numbers of state, and of sequences that are
+longer than those of training."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from capacity.analysis.context.lengths import KEPT, LOST
 from capacity.base.frames import Frame
 from capacity.figures.marks import of_runs
 from capacity.figures.style import SOFT, drawing, entry, looks, panel
@@ -43,4 +45,36 @@ def state_figure(runs: Frame, numbers: Mapping[str, Any]) -> Figure:
             hue = style[law["system"]]["color"]
             bits = law["beta"]["value"] * ends
             ax.plot(ends, bits, color=hue, lw=0.9, zorder=2, gid=f"law {law['system']}")
+        return figure
+
+
+def lengths_figure(numbers: Mapping[str, Any]) -> Figure:
+    """Bits of longer sequences over those of the length of training, against that length: a line
+    per system and state with 95% over seeds, dotted the two thresholds; numbers: of a finding of
+    `context.analyse`."""
+    with drawing():
+        rows = numbers["beyond"]
+        lines: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            lines.setdefault(f"{row['system']}, {row['state']:,}", []).append(row)
+        style = looks(list(lines))
+        times = ", ".join(f"{one}x" for one in sorted({row["times"] for row in rows}))
+        figure, ax = panel(
+            ("answers of a training sequence", f"bits at {times} that length / at that length"),
+            legend=[entry(name, ms=4.2, **look) for name, look in style.items()],
+        )
+        x = [float(row["length"]) for row in rows]
+        ax.set_xscale("log", base=2)
+        ax.set_xlim(min(x) / 1.2, max(x) * 1.2)
+        for name, mine in lines.items():
+            place, look = [row["length"] for row in mine], style[name]
+            ax.plot(place, [row["ratio"] for row in mine], gid=f"ratio {name}", lw=0.9, ms=3.6,
+                    mew=0.0, zorder=4, **look)  # fmt: skip
+            for row in mine:
+                if row["interval"] is not None:
+                    ax.plot([row["length"]] * 2, row["interval"], color=look["color"], lw=0.7)
+        lowest = min(row["ratio"] for row in rows)
+        ax.set_ylim(max(-1.5, min(-0.05, lowest - 0.1)), 1.25)
+        for level in (KEPT, LOST):
+            ax.axhline(level, color=SOFT, lw=0.7, ls=":", zorder=1)
         return figure

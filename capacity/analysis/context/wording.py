@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from capacity.analysis.context.lengths import KEPT, LOST
 from capacity.analysis.document import (
     FAILED,
     GAIN,
@@ -24,12 +25,17 @@ from capacity.analysis.finding import Finding
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, plural
+from capacity.fitting.statistics import ALPHA
 
 if TYPE_CHECKING:
     import pandas
 
 FORMULA = "C = beta S"
 DASH = "–"
+CAPTIONS = {
+    "state": "Bits held against numbers of state",
+    "lengths": "Bits held of longer sequences, over those of the length of training",
+}
 CONVENTIONS = [
     (
         "bits held",
@@ -70,9 +76,12 @@ def document(finding: Finding) -> Document:
         Section("laws", FORMULA, [Laws([_law(law) for law in fit["laws"]])]),
         Section("tuning", "Rates: chosen at one state and length, then frozen", [_tuning(fit)]),
     ]
+    if fit.get("beyond"):
+        title = "Sequences longer than those of training"
+        sections.insert(2, Section("lengths", title, [_beyond(fit), _needed(fit)]))
     return Document(
         f"Bits held in context in {fit['study']}",
-        [_answer(law) for law in fit["laws"]],
+        [*(_answer(law) for law in fit["laws"]), *_lengths(fit)],
         sections,
         _flags(fit),
         [
@@ -84,7 +93,7 @@ def document(finding: Finding) -> Document:
             "count real numbers of a history per hidden unit.",
         ],
         CONVENTIONS,
-        {"state": "Bits held against numbers of state"},
+        {name: words for name, words in CAPTIONS.items() if name == "state" or fit.get("beyond")},
         [
             f"{fit['finished']} of {plural(fit['runs'], 'run')} finished; "
             f"{sum(law['runs'] for law in fit['laws'])} of them are in the laws."
@@ -156,6 +165,79 @@ def _states(fit: Mapping[str, Any]) -> Table:
         rows,
         key="at the rate of its mixer; sd: over seeds",
         marks={"r": "some run still rising", "l": "in the law"},
+    )
+
+
+def _lengths(fit: Mapping[str, Any]) -> list[str]:
+    """Whether what training length a state needs grows with the state, in a sentence by system."""
+    out = []
+    for system, test in fit.get("grows", {}).items():
+        mine = [row for row in fit["needed"] if row["system"] == system]
+        if all(row["after"] is None for row in mine):
+            shortest = min(row["tried"][0] for row in mine)
+            out.append(
+                f"{system}: **no state overflows** at {mine[0]['times']} times the length of "
+                f"training, from {shortest:,} answers on."
+            )
+            continue
+        known = [row for row in mine if row["from"] is not None and row["after"] is not None]
+        read = "; ".join(f"S {row['state']:,}: {row['from']:,}" for row in known)
+        at = f"training length from which states keep what they hold ({read or 'none is known'})"
+        if test["p"] is None:
+            out.append(
+                f"{system}: **cannot tell** whether the {at} grows with the state: "
+                f"{plural(test['states'], 'state')} with one between two tried lengths."
+            )
+        else:
+            says = "grows" if test["p"] <= ALPHA else "is not shown to grow"
+            out.append(
+                f"{system}: the {at} **{says}** with the state (exact order test p = "
+                f"{test['p']:.2g}, at best {test['smallest_p']:.2g})."
+            )
+    return out
+
+
+def _beyond(fit: Mapping[str, Any]) -> Table:
+    headings = "mixer|S|answers|times|seeds|ratio|95%|".split("|")
+    rows = [
+        [
+            row["system"],
+            f"{row['state']:,}",
+            f"{row['length']:,}",
+            f"{row['times']}x",
+            str(row["seeds"]),
+            digits(row["ratio"]),
+            ends(row["interval"]) or DASH,
+            row["says"],
+        ]
+        for row in fit["beyond"]
+    ]
+    return Table(
+        [Column(h, right=h not in ("mixer", "")) for h in headings],
+        rows,
+        key=f"ratio: bits held of sequences of so many times the answers, over bits held of those "
+        f"of the length of training, mean over seeds; kept: above {KEPT:g}, lost: below {LOST:g}",
+    )
+
+
+def _needed(fit: Mapping[str, Any]) -> Table:
+    headings = ("mixer", "S", "times", "tried", "not kept at", "kept from")
+    rows = [
+        [
+            row["system"],
+            f"{row['state']:,}",
+            f"{row['times']}x",
+            ", ".join(f"{one:,}" for one in row["tried"]),
+            DASH if row["after"] is None else f"{row['after']:,}",
+            DASH if row["from"] is None else f"{row['from']:,}",
+        ]
+        for row in fit["needed"]
+    ]
+    return Table(
+        [Column(h, right=h not in ("mixer", "tried")) for h in headings],
+        rows,
+        key="not kept at: the longest training length that does not keep its bits; kept from: the "
+        "next one that was tried",
     )
 
 

@@ -35,11 +35,14 @@ def applies(runs: Sequence[Config], table: pandas.DataFrame) -> bool:
 
 
 def figures(finding: Finding) -> Mapping[str, Figure]:
-    """Bits against total and against active parameters."""
-    from capacity.analysis.idle.plots import bits_figure
+    """Bits against total and against active parameters, and over the division of idle ones."""
+    from capacity.analysis.idle.plots import allocation_figure, bits_figure
 
     runs = finding.tables["runs.csv"]
-    return {count: bits_figure(runs, finding.numbers, count) for count in ("total", "active")}
+    drawn = {count: bits_figure(runs, finding.numbers, count) for count in ("total", "active")}
+    if finding.numbers.get("allocation"):
+        drawn["allocation"] = allocation_figure(finding.numbers)
+    return drawn
 
 
 __all__ = [

@@ -24,7 +24,7 @@ import pandas as pd
 
 from capacity.analysis import labels
 from capacity.analysis.finding import Finding, Options, head
-from capacity.analysis.idle import tuning
+from capacity.analysis.idle import allocation, tuning
 from capacity.analysis.idle.reading import PLAIN, described, joined, system
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING
 from capacity.base.files import plain
@@ -99,6 +99,7 @@ def analysed(
         "finished": int((runs.status == "finished").sum()),
         "laws": laws,
         "models": _models(runs, full),
+        "allocation": allocation.curves(full, choices),
         "choices": [{k: v for k, v in row.items() if k not in ("condition", "form")}
                     for row in choices],
         "unread_unknown": sorted(runs.run_id[runs.in_law & runs.tables & runs.rows_read.isna()]),
@@ -111,7 +112,7 @@ def analysed(
     ids = dict.fromkeys(filter(None, map(_published, planned)))
     numbers["verdicts"] = [_verdict(id, planned, laws, runs) for id in ids]
     order = ["condition", "form", "system", "p", "model", "seed", "run_id"]
-    shown = runs.sort_values(order).drop(columns=["most", "shown_rising"])
+    shown = runs.sort_values(order).drop(columns=["most", "shown_rising", "idle_by"])
     shown["recipe"] = [_recipe(best_over, values) for values in shown.recipe]
     shown["amount"] = [f"{key} {value:g}" for key, value in shown.amount]
     return Finding("idle", "fit.json", plain(numbers), {"runs.csv": shown})

@@ -1,4 +1,5 @@
-"""The figures of a study of parts: bits against total and against active parameters."""
+"""The figures of a study of parts: bits against total and against active parameters, and over the
+division of idle parameters between two parts."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from capacity.analysis.idle.fit_errors import fitted
 from capacity.analysis.idle.reading import PLAIN
 from capacity.base.frames import Frame
+from capacity.base.words import joined
 from capacity.figures.marks import of_runs
 from capacity.figures.style import DASHED, SOFT, drawing, entry, looks, panel
 from capacity.figures.ticks import log_axes
@@ -63,4 +65,30 @@ def bits_figure(runs: Frame, numbers: Mapping[str, Any], count: str) -> Figure:
             ends = np.array(ax.get_xlim())
             ax.plot(ends, alpha * ends, color=SOFT, lw=0.9, dashes=DASHED, zorder=1,
                     gid=listed(["alpha P", condition]))  # fmt: skip
+        return figure
+
+
+def allocation_figure(numbers: Mapping[str, Any]) -> Figure:
+    """Bits per parameter over the share of idle parameters that the first part has: a point per
+    seed, a line through means, a colour per curve; numbers: of a finding of `idle.analyse`."""
+    with drawing():
+        curves = numbers["allocation"]
+        names = [listed([c["size"], " + ".join(c["kinds"]), c["condition"]]) for c in curves]
+        style = looks(names)
+        firsts = sorted({curve["kinds"][0] for curve in curves})
+        kind = "strict bits" if numbers["family"] == "random data" else "bits learned"
+        figure, ax = panel(
+            (f"share of idle parameters in {joined(firsts)}", f"{kind} per parameter"),
+            legend=[entry(name, ms=4.2, **look) for name, look in style.items()],
+        )
+        for name, curve in zip(names, curves, strict=True):
+            dots = {"ls": "none", "ms": 3.6, "mew": 0.0, "zorder": 4, **style[name]}
+            every = [
+                (p["share"], b / p["p"]) for p in curve["points"] for b in p["by_seed"].values()
+            ]
+            ax.plot(*zip(*every, strict=True), gid=f"runs {name}", **dots)
+            means = [(p["share"], p["bits"] / p["p"]) for p in curve["points"]]
+            hue = style[name]["color"]
+            ax.plot(*zip(*means, strict=True), color=hue, lw=0.9, zorder=2, gid=f"means {name}")
+        ax.set_xlim(-0.05, 1.05)
         return figure

@@ -75,8 +75,9 @@ def described(runs: Sequence[Config], best_over: Sequence[str]) -> Frame:
     """A row per planned run: run_id, system, form, condition, called (the condition in words, empty
     where a study has one), size, model (size and system, and what else tells two apart), amount of
     data, recipe (plain values of `best_over`, None where a setting does nothing to the model),
-    tables (whether it reads any), p, p_active, p_idle: parameters, of people without the rows of
-    tokens that no text has, as everywhere where bits of people are divided by parameters."""
+    tables (whether it reads any), idle_by (its idle parameters by kind of part), p, p_active,
+    p_idle: parameters, of people without the rows of tokens that no text has, as everywhere where
+    bits of people are divided by parameters."""
     rows = [_row(run, best_over) for run in runs]
     conditions = [dict(row["condition"]) for row in rows]
     varied = [key for key in conditions[0] if len({one.get(key) for one in conditions}) > 1]
@@ -116,6 +117,7 @@ def _row(run: Config, best_over: Sequence[str]) -> dict[str, Any]:
         "p": float(p),
         "p_active": float(p - idle),
         "p_idle": float(idle),
+        "idle_by": registry.idle(model, run.rows + run.data.bos),
     }
 
 

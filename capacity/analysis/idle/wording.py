@@ -23,6 +23,7 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
+from capacity.analysis.idle import allocation
 from capacity.analysis.idle.analysis import UNREAD, told
 from capacity.analysis.idle.reading import READ
 from capacity.analysis.random.wording import DECAYED, STRICT
@@ -39,6 +40,7 @@ FORMULA = "C = alpha (P_active + kappa P_idle)"
 CAPTIONS = {
     "total": "Bits against total parameters",
     "active": "Bits against active parameters",
+    "allocation": "Bits over the division of idle parameters",
 }
 LEARNED = (
     "bits",
@@ -95,18 +97,21 @@ def document(finding: Finding) -> Document:
         Section("laws", FORMULA, [Laws([_law(law) for law in fit["laws"]])]),
         Section("tuning", "Recipes: chosen at one amount of data, then frozen", _tuning(fit)),
     ]
+    if fit.get("allocation"):
+        title = "How idle parameters are divided, at one total"
+        sections.append(Section("allocation", title, [_allocation(fit["allocation"])]))
     if fit["verdicts"]:
         sizes = [row["p"] for row in fit["models"]]
         here = f"P {span(min(sizes), max(sizes))}" if sizes else ""
         sections.append(published_rows.section(fit["verdicts"], here))
     return Document(
         f"Active and idle parameters in {fit['study']}",
-        [_answer(law) for law in fit["laws"]],
+        [*(_answer(law) for law in fit["laws"]), *map(_divided, fit.get("allocation", ()))],
         sections,
         _flags(fit),
         _notes(fit),
         [bits, *CONVENTIONS],
-        CAPTIONS,
+        {k: words for k, words in CAPTIONS.items() if k != "allocation" or fit.get("allocation")},
         [
             f"{fit['finished']} of {fit['runs']} runs finished; "
             f"{sum(row['runs'] for row in fit['models'])} of them are in the laws."
@@ -215,6 +220,65 @@ def _models(fit: Mapping[str, Any]) -> Table:
         key="per added: bits per parameter that it has more than the plain model of its size, 95% "
         "over seeds; read: rows of its least used table that training reads",
         marks={"r": "some run still rising"},
+    )
+
+
+def _divided(curve: Mapping[str, Any]) -> str:
+    """What a curve over the division of idle parameters says, in a sentence."""
+    first, second = curve["kinds"]
+    name = listed([curve["size"], f"{first} + {second}", curve["condition"]])
+    what = allocation.told(curve)
+    if what == "withheld":
+        return f"{name}: **cannot tell the best division:** {'; '.join(curve['withheld'])}."
+    if what == "none":
+        return f"{name}: **no division is judged:** neither part is there alone, at the same total."
+    alone = first if curve["against"]["share"] == 1 else second
+    rows = [row for row in curve["against"]["mixtures"] if row["ratio"] is not None]
+    if not rows:
+        return f"{name}: **cannot tell:** no mixture shares a seed with {alone} alone."
+    best = max(rows, key=lambda row: row["ratio"])
+    read = (
+        f"the best mixture, {percent(best['share'])} of idle parameters in {first}, holds "
+        f"{digits(best['ratio'])} {ends(best['interval'])} times the bits per parameter of {alone} "
+        "alone"
+    )
+    says = {
+        "more": "**a mixture holds more**",
+        "less": "**every mixture holds less**",
+        "unknown": "**no gain of a mixture is shown**",
+    }
+    return f"{name}: {says[what]}: {read} ({plural(best['pairs'], 'pair')} of seeds)."
+
+
+def _allocation(curves: Sequence[Mapping[str, Any]]) -> Table:
+    headings = "share|P|active|seeds|bits|sd|bits/P|beside the better part alone".split("|")
+    rows: list[list[str]] = []
+    for curve in curves:
+        first, second = curve["kinds"]
+        rows.append([listed([curve["size"], f"{first} + {second}", curve["condition"]])])
+        mixtures = curve["against"]["mixtures"] if curve["against"] else []
+        beside = {row["share"]: row for row in mixtures}
+        for point in curve["points"]:
+            ratio = beside.get(point["share"])
+            rows.append(
+                [
+                    percent(point["share"]),
+                    count(point["p"]),
+                    count(point["p_active"]),
+                    str(len(point["by_seed"])),
+                    count(point["bits"]),
+                    DASH if point["sd"] is None else count(point["sd"]),
+                    digits(point["bits"] / point["p"]),
+                    DASH
+                    if ratio is None or ratio["ratio"] is None
+                    else f"{digits(ratio['ratio'])} {ends(ratio['interval'])}".strip(),
+                ]
+            )
+    return Table(
+        [Column(h, right=True) for h in headings],
+        rows,
+        key="share: of idle parameters, in the part named first; beside the better part alone: "
+        "ratio of bits per parameter, 95% by t over paired seeds",
     )
 
 
