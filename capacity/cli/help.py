@@ -264,6 +264,19 @@ examples:
   capacity export 3f2a90c1d4e5 --output model
   capacity export 3f2a90c1d4e5 --output model --data texts
 """
+SIZE_HELP = """\
+How large a model do these facts need? Bits of a file of people over the bits
+that a parameter holds: parameters, weights, tokens and GPU-hours, by what is
+published and by studies here, over exposures, formats and junk, each with its
+range. The inverse with --parameters. Nothing is trained.
+
+examples:
+  capacity size people.jsonl
+  capacity size people.jsonl --exposures 1000 --quantize int8 --junk 7/8
+  capacity size people.jsonl data.n_names=1000000 --parameters 7e9
+  capacity size data=bios data.n_people=1000000
+  capacity size --bits 3e10 --tokens 2e10
+"""
 PLAN_HELP = """\
 Which runs would give an interval of a wanted width, for a budget? STUDY is the
 space to choose from: its models, data sizes, exposures, formats (train.qat, for
