@@ -32,6 +32,7 @@ REGISTRY = {
     "context": "capacity.analysis.context",
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
+    "frequency": "capacity.analysis.frequency",
     "facts": "capacity.analysis.facts",
     "text": "capacity.analysis.text",
     "budget": "capacity.analysis.budget",
