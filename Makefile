@@ -16,6 +16,9 @@ install: $(VENV)/.installed ## virtual environment with the exact versions of co
 demo: install ## pocket study: train, fit the law, draw (minutes on two cores)
 	$(BIN)/capacity sweep pocket
 	$(BIN)/capacity fit-laws pocket
+	@echo
+	@echo "A file that proves it, for one model (2x16, load 5): its data come back from weights and a code."
+	@echo "  $(BIN)/capacity certify 15e68e437ec8 --output certificate"
 
 check: $(VENV)/.installed-dev ## format, lint, types, layers
 	$(BIN)/ruff format --check

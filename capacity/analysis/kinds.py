@@ -33,6 +33,7 @@ REGISTRY = {
     "items": "capacity.analysis.items",
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
+    "frequency": "capacity.analysis.frequency",
     "facts": "capacity.analysis.facts",
     "text": "capacity.analysis.text",
     "budget": "capacity.analysis.budget",

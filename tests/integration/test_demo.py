@@ -21,9 +21,20 @@ def commands():
     """The commands of the recipe, as lists of arguments of `capacity`."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (recipe,) = re.findall(r"^demo:.*\n((?:\t.*\n)+)", makefile, re.M)
-    lines = [line.strip().removeprefix("$(BIN)/") for line in recipe.splitlines()]
+    steps = [line.strip() for line in recipe.splitlines()]
+    lines = [line.removeprefix("$(BIN)/") for line in steps if not line.startswith("@echo")]
     assert all(line.startswith("capacity ") for line in lines)
     return [shlex.split(line)[1:] for line in lines]
+
+
+def test_the_closing_words_name_a_run_of_the_study_to_certify():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (line,) = re.findall(r"@echo \"(.*capacity certify.*)\"", makefile)
+    run = shlex.split(line)[2]
+    with gzip.open(COMMITTED / "records.jsonl.gz", "rt", encoding="utf-8") as file:
+        records = {record["run_id"]: record for record in map(json.loads, file)}
+    assert records[run]["config"]["model"]["d_model"] == 16
+    assert records[run]["config"]["data"]["load"] == 5.0
 
 
 def log_bits(records):

@@ -1,0 +1,99 @@
+"""What `capacity certify` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capacity.base.words import WIDTH, digits, file_size, percent, wrap
+
+ROWS = {"uniform": "sequences", "values": "people", "texts": "texts"}
+RIVALS = {
+    "raw": "raw table",
+    "zlib": "zlib -9",
+    "xz": "xz -9e",
+    "set": "any code of a set, at least",
+    "code": "this code",
+    "both": "this code and the weights",
+}
+
+
+def lines(header: dict[str, Any], place: str) -> list[str]:
+    """The certificate in a few lines, the conclusion first."""
+    c, order = header["claims"], header["order"]
+    per = c["bits_per_parameter"]
+    held = c["claimed_bits"]
+    what = "as a set" if order == "set" else "in their order"
+    noun = ROWS.get(header["kind"], "rows")
+    out = wrap(
+        f"{place}: {c['rows']:,} {noun} come back exactly, {what}, from the weights of run "
+        f"{header['run_id']} and {c['file_bits'] // 8:,} bytes. The model holds "
+        f"{held:,.0f} bits of them: {digits(per['total'], 4)} per parameter (strict bits, total "
+        f"parameters), {digits(c['bits_per_stored_bit'])} per bit that the weights are stored in."
+    )
+    out += ["", *_bits(c, order), "", *_recorded(c), *_chance(c), "", *_rivals(c)]
+    return out
+
+
+def _bits(c: dict[str, Any], order: str) -> list[str]:
+    less = f", less {c['order_bits']:,.1f} bits of their order" if order == "set" else ""
+    rows = [
+        ("entropy", c["entropy_bits"], c["means"] + less),
+        ("ideal", c["ideal_bits"], "sum of -log2 p by the softmax"),
+        ("tables", c["table_bits"], "by probabilities of 24 bits, which are coded"),
+        ("file", c["file_bits"], "8 x bytes of code.bin"),
+        ("claimed", c["claimed_bits"], "entropy - file"),
+    ]
+    out = [f"  {'':8s}{'bits':>14s}"]
+    for name, bits, words in rows:
+        out += wrap(words, f"  {name:8s}{bits:>14,.1f}  ", " " * 26, WIDTH)
+    return out
+
+
+def _recorded(c: dict[str, Any]) -> list[str]:
+    own = c["recorded"]
+    if own is None:
+        return []
+    return wrap(
+        f"The run's record has {own['bits']:,.1f} {own['name']}; the file claims "
+        f"{percent(own['difference'], 2)} more than that."
+        if own["difference"] >= 0
+        else f"The run's record has {own['bits']:,.1f} {own['name']}; the file claims "
+        f"{percent(-own['difference'], 2)} less, which is what it costs to write it."
+    )
+
+
+def _chance(c: dict[str, Any]) -> list[str]:
+    if c["log2_p"] >= 0:
+        return wrap(
+            "No bits are saved: nothing says that this model was trained on these data (p = 1)."
+        )
+    return wrap(
+        f"A model that never saw these data saves as much with probability 2^{c['log2_p']:,.0f} "
+        "at most (Kraft's inequality)."
+    )
+
+
+def _rivals(c: dict[str, Any]) -> list[str]:
+    sizes = c["rivals_bytes"]
+    out = [f"  {'the coded tokens as':30s}{'bytes':>12s}"]
+    out += [f"  {words:30s}{sizes[name]:>12,}" for name, words in RIVALS.items() if name in sizes]
+    raw = sizes["raw"]
+    if sizes["both"] < raw:
+        return out + wrap("With its weights the code is smaller than the table of the data.")
+    return out + wrap(
+        f"With its weights ({file_size(sizes['weights'])}) the code is "
+        f"{digits(sizes['both'] / raw)} times the table: what a model holds is shown, "
+        "and nothing is compressed."
+    )
+
+
+def restored(header: dict[str, Any], place: str, output: str | None) -> list[str]:
+    """What was restored, and where to."""
+    c = header["claims"]
+    noun = ROWS.get(header["kind"], "rows")
+    what = "as a set" if header["order"] == "set" else "in their order"
+    where = f"; written to {output}" if output else "; --output FILE writes them"
+    return wrap(
+        f"{place}: {c['rows']:,} {noun} of run {header['run_id']} were restored exactly, "
+        f"{what} (SHA-256 {header['restored_sha256'][:16]}...){where}"
+    )
