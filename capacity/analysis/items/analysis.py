@@ -59,6 +59,7 @@ UNITS = {
     "f": "logits from no random token to all",
     "h": "logits per doubling of k",
 }
+ALONE = "one replicate"
 OUTCOMES = (orders.SHARE, orders.AUC)
 
 
@@ -186,6 +187,8 @@ def _fitted(
     law["replicates"] = int(used.replicate.nunique())
     if whole is None:
         return law | {"reason": why}
+    if why is not None and why != ALONE:
+        return law | {"reason": f"a few groups decide it: without one replicate {why}"}
     law |= {"rms": whole.rms, "no_interval": why}
     pseudo = None if why else _pseudo_values(whole.beta, np.array([one.beta for one in parts]))
     law["numbers"] = {
@@ -209,7 +212,7 @@ def _fits(
     def fitted(part: Frame) -> shares.Logistic:
         x = of(part)
         if list(x) != axes:
-            raise ValueError("without one replicate an axis has one value")
+            raise ValueError("an axis has one value")
         return shares.fit(np.column_stack(list(x.values())), part[column].to_numpy(float))
 
     names = sorted(set(used.replicate))
@@ -218,7 +221,7 @@ def _fits(
     except ValueError as error:
         return None, [], str(error)
     if len(names) < 2:
-        return whole, [], "one replicate"
+        return whole, [], ALONE
     try:
         return whole, [fitted(used[used.replicate != name]) for name in names], None
     except ValueError as error:

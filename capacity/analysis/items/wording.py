@@ -300,15 +300,14 @@ def _law(law: Mapping[str, Any]) -> Law:
 
 
 def _orders(fit: Mapping[str, Any]) -> Table:
-    headings = ("order", "of", "from", "to", "published", "replicates", "p", "verdict")
+    headings = ("order", "from", "to", "published", "replicates", "p", "verdict")
     ways = {1: "rises", -1: "falls"}
     rows = []
     for row in fit["orders"]:
         means = row["means"]
         rows.append(
             [
-                f"{_named(row['system'])}{row['axis']}",
-                SAYS[row["outcome"]],
+                f"{_named(row['system'])}{row['axis']}, {SAYS[row['outcome']]}",
                 f"{_value(row, 0)}: {digits(means[0])}" if means else DASH,
                 f"{_value(row, -1)}: {digits(means[-1])}" if means else DASH,
                 ways[row["published"]],
@@ -317,9 +316,9 @@ def _orders(fit: Mapping[str, Any]) -> Table:
                 row["verdict"],
             ]
         )
-    left = ("order", "of", "from", "to", "published", "verdict")
+    left = ("order", "from", "to", "published", "verdict")
     return Table(
-        [Column(h, right=h not in left, detail=h in ("replicates", "of")) for h in headings],
+        [Column(h, right=h not in left, detail=h == "replicates") for h in headings],
         rows,
         key=f"{AGREES} or {DIFFERS}: p <= {ALPHA:.0%} and the sign that is published or the other",
     )
