@@ -51,6 +51,15 @@ class Curve:
             blocks.append((mean, count))
         return np.repeat([mean for mean, _ in blocks], [n for _, n in blocks])
 
+    def apart(self) -> tuple[float, float]:
+        """What fuzzy copies leave beyond one exact copy, and short of as many exact ones (those
+        that were measured), means over numbers of copies above 1."""
+        exact = dict(zip(self.copies.tolist(), self.exact.tolist(), strict=True))
+        seen = list(zip(self.fuzzy_copies.tolist(), self.fuzzy.tolist(), strict=True))
+        more = [value - exact[1] for n, value in seen if n > 1]
+        less = [exact[n] - value for n, value in seen if n > 1 and n in exact]
+        return float(np.mean(more or [0.0])), float(np.mean(less or [0.0]))
+
 
 def worth(curves: Sequence[Curve]) -> float | None:
     """One rho of curves of equal kind, between 0 and MOST; None where the exact copies leave no

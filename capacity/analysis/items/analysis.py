@@ -268,16 +268,21 @@ def _dilution(whole: np.ndarray, pseudo: np.ndarray | None, axes: list[str]) -> 
 
 
 def _worth(points: Frame) -> list[dict[str, Any]]:
-    """rho by system, share of replaced tokens and outcome: one per replicate, over models."""
+    """rho by system, share of replaced tokens and outcome: one per replicate, over models; p that
+    fuzzy copies add nothing and that they count as exact ones, by flipping signs of what they leave
+    beyond one exact copy and short of as many (rho itself ends at 0, which no test allows for)."""
     out = []
     same = ["length", "noise", "window", "parameters", "tokens"]
     for (system, replaced), _ in points[points.replaced > 0].groupby(["system", "replaced_share"]):
         mine = points[(points.system == system) & (points.repeats > 0)]
         for outcome in OUTCOMES:
-            values = []
+            values, tests = [], []
             for _, part in mine.groupby("replicate", sort=True):
-                curves = [_curve(one, float(replaced), outcome) for _, one in part.groupby(same)]
-                values.append(worth([c for c in curves if c is not None]))
+                found = [_curve(one, float(replaced), outcome) for _, one in part.groupby(same)]
+                curves = [curve for curve in found if curve is not None]
+                values.append(worth(curves))
+                if curves:
+                    tests.append([sum(c.apart()[i] for c in curves) / len(curves) for i in (0, 1)])
             told = np.array([v for v in values if v is not None])
             row: dict[str, Any] = {
                 "system": system,
@@ -289,9 +294,10 @@ def _worth(points: Frame) -> list[dict[str, Any]]:
                 "above_zero": None,
                 "values": told.tolist(),
             }
-            if len(told) > 1:
-                row["below_one"] = sign_flips(1 - told)["p"] if told.mean() < 1 else 1.0
-                row["above_zero"] = sign_flips(told)["p"]
+            if len(tests) > 1:
+                more, less = np.array(tests).T
+                row["above_zero"] = sign_flips(more)["p"] if more.mean() > 0 else 1.0
+                row["below_one"] = sign_flips(less)["p"] if less.mean() > 0 else 1.0
             out.append(row)
     return out
 

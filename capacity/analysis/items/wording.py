@@ -104,7 +104,7 @@ def document(finding: Finding) -> Document:
     if any(row["extraction"] >= LEAST for row in fit["rates"]):
         written = [Laws([_law(x) for x in fit["written"]]), _rates(fit)]
         sections.append(Section("written", "What greedy decoding writes, by prompt", written))
-    if fit["forecasts"]:
+    if any(row["replicates"] for row in fit["forecasts"]):
         sections.append(Section("forecasts", "What a smaller model foretells", [_forecasts(fit)]))
     sections.append(Section("groups", "What is held of each group", [_groups(fit)]))
     figures = {"held": "Share held against copies"}
@@ -179,7 +179,7 @@ def _worth_said(row: Mapping[str, Any]) -> str:
     zero, one = row["above_zero"], row["below_one"]
     less = one is not None and one <= ALPHA + 1e-12
     more = zero is not None and zero <= ALPHA + 1e-12
-    tests = f"p = {p_value(zero)} against 0, {p_value(one)} against 1"
+    tests = f"p = {p_value(zero)} that it adds nothing, {p_value(one)} that it counts as exact"
     if less and more:
         return f"{name} is worth **{found}** of an exact one ({tests})."
     what = "less than an exact one" if more else "anything"
@@ -342,7 +342,8 @@ def _worth(fit: Mapping[str, Any]) -> Table:
     return Table(
         [Column(h, right=h not in ("system", "by")) for h in headings],
         rows,
-        key="p: by flipping signs over replicates, that rho is 0 or 1",
+        key="p: 0, that fuzzy copies leave no more than the exact one; p: 1, that they leave as "
+        "much as exact ones; by flipping signs over replicates",
     )
 
 

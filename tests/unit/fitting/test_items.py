@@ -104,6 +104,13 @@ def test_a_planted_worth_is_found_again_over_several_models():
         assert worth(curves) == pytest.approx(rho, abs=0.012)
 
 
+def test_what_is_beyond_one_copy_and_short_of_as_many_by_hand():
+    """Fuzzy 2 and 4 copies leave 0.3 and 0.5, one exact 0.2, 2 and 4 exact ones 0.4 and 0.9."""
+    exact, fuzzy = np.array([0.2, 0.4, 0.9]), np.array([0.2, 0.3, 0.5])
+    one = Curve(np.array([1.0, 2, 4]), exact, np.array([1.0, 2, 4]), fuzzy)
+    assert one.apart() == pytest.approx((0.2, 0.25))
+
+
 def test_a_curve_that_falls_by_noise_is_levelled():
     one = Curve(np.array([1.0, 2, 4]), np.array([0.1, 0.5, 0.4]), np.array([4.0]), np.array([0.3]))
     assert one.level().tolist() == [0.1, 0.45, 0.45]
