@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 # In this order: a study is of the first kind that applies to it.
 REGISTRY = {
     "context": "capacity.analysis.context",
+    "items": "capacity.analysis.items",
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
+    "frequency": "capacity.analysis.frequency",
     "facts": "capacity.analysis.facts",
     "text": "capacity.analysis.text",
     "budget": "capacity.analysis.budget",

@@ -31,6 +31,7 @@ STUDIES = {  # one of each kind of study
     "facts": "physics33/10_junk@pocket",
     "precision": "precision/bios@pocket",
     "text": "morris/membership@pocket",
+    "frequency": "items/long_tail@pocket",
 }
 POINTS = "size,bits\n" + "".join(f"{1000 * n},{3000 * n + n % 3}\n" for n in range(1, 9))
 
