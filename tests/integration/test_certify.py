@@ -153,9 +153,9 @@ def test_data_without_exactly_known_bits_have_no_certificate(here, capfd):
 
 
 def test_the_committed_certificate_restores_the_training_set_of_its_settings():
-    header, rows = restore.restore(UNIFORM)
-    assert header["run_id"] == load(SETTINGS).run_id
-    assert np.array_equal(rows, ordered(training_set(SETTINGS)))
+    found = restore.restore(UNIFORM)
+    assert found.header["run_id"] == load(SETTINGS).run_id
+    assert np.array_equal(found.rows, ordered(training_set(SETTINGS)))
 
 
 def test_the_committed_claim_is_that_of_the_file_and_within_half_a_percent_of_the_record():
