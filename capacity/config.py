@@ -18,7 +18,7 @@ from typing import Any
 
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
-from capacity.data import checks, lexicons, questions, resolve, snapshots, text
+from capacity.data import canaries, checks, lexicons, questions, resolve, snapshots, text
 from capacity.data.tiers import Tiers
 from capacity.parts import heads, registry, training
 from capacity.settings import field as settings
@@ -141,9 +141,12 @@ class Config:
         del train["exposures"]
         if self.train.start is not None:  # without the name that a study has for it
             train["start_from"] = self.train.start
+        data = self.resolved.identity(self.items)
+        if isinstance(self.data, TextData):
+            data |= canaries.identity(self.data, self.steps)
         return {
             "schema": IDENTITY_SCHEMA,
-            "data": self.resolved.identity(self.items),
+            "data": data,
             "model": settings.identity(self.model),
             "train": train,
             "seed": self.seed,
@@ -367,6 +370,7 @@ def check(config: Config) -> None:
             f"{config.steps // 10} (at most {config.steps - 1}), or train longer"
         )
     if isinstance(config.data, TextData):
+        canaries.check(config.data, config.steps, config.train.batch_size)
         checks.check_views(config.data, config.steps, config.train.batch_size)
 
 

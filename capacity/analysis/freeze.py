@@ -23,6 +23,7 @@ def freeze(study: Study, results: Path) -> list[str]:
         for record in stored
         if record["status"] == "finished"
         and "text" in record["measures"]  # nothing here reads those of people
+        and "canary_kinds" not in record["measures"]["text"]  # nor those of single items' studies
         and (table := archive.scores(results, record["run_id"])) is not None
     }
     return lines + (_scores(folder / archive.SCORES, tables) if tables else [])

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from capacity.base.errors import ConfigError
 from capacity.base.words import percent
-from capacity.data import entropy, lexicons, sources, text, tiers
+from capacity.data import canaries, entropy, lexicons, sources, text, tiers
 from capacity.data.facts import MOST_UNASKED, Facts
 from capacity.data.lexicon import Lexicon
 from capacity.settings import field as settings
@@ -148,7 +148,9 @@ class TextResolved(SequencesResolved[TextData]):
         """Rows of the training set, canaries with their repeats among them, given the N members of
         the split."""
         data = self.data
-        inserted = data.canaries * sum(data.repeats) if data.last_view is None else 0
+        inserted = data.canaries * sum(data.repeats) * canaries.count(data)
+        if data.last_view is not None or data.view_windows:  # seen at set steps
+            inserted = 0
         if data.trained_on in ("reference", "others"):
             return (data.n_reference or 0) + inserted
         return ((items + data.n_held_out) // 2 if data.trained_on == "half" else items) + inserted

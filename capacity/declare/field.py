@@ -40,6 +40,7 @@ NAMES = {
     "rate": r"[\d.]+(?:e-?\d+)?",
     "end": r"low|high",
     "tier": r"\d+",
+    "group": r"\d+",
 }
 _NAME = re.compile(r"\{(\w+)\}")
 

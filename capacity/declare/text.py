@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capacity.declare import tiers
+from capacity.declare import canary_kinds, tiers
 from capacity.declare.field import (
     FLOAT,
     INT,
@@ -409,6 +409,7 @@ MEASURE = Measure(
             column="recall_prefix_row",
         ),
         *CANARIES,
+        *canary_kinds.FIELDS,
         Field("views", SECTION, optional=True),
         *MEMBERSHIP,
         *SPLIT,

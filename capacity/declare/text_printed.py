@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capacity.base.words import span
-from capacity.declare import tiers
+from capacity.declare import canary_kinds, tiers
 
 SIDES = {"members": "trained on", "held_out": "held out"}
 
@@ -37,6 +37,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
         out += _copies(m)
     if "canaries" in m:
         out += _canaries(m)
+    out += canary_kinds.lines(m, record)
     return [*out, *tiers.of_sequences(m, record["training"]), *_control(m)]
 
 

@@ -4,7 +4,8 @@ line.
     members.jsonl   sequences that the run was trained on, a line for each time that one stands in
                     the training set
     others.jsonl    sequences that it was not trained on
-    canaries.jsonl  canaries and the candidates that their rank is found among, if there are any
+    canaries.jsonl  canaries and the candidates that their rank is found among, if there are any;
+                    not of runs with several kinds of canaries, whose ranks are found kind by kind
 
 A line has id (the row of the pool), text, tokens (ids of the run and of its export) and, where the
 source has them, group (the value of data.group) and unit (what a split by document keeps on one
@@ -28,6 +29,7 @@ from capacity.base import files
 from capacity.base.errors import ConfigError
 from capacity.config import from_record
 from capacity.data import cache as kept
+from capacity.data import canaries
 from capacity.feed import split as splits
 from capacity.settings.data import TextData
 
@@ -108,7 +110,7 @@ def _canaries(dealt: splits.Split, data: TextData) -> Iterator[dict[str, Any]]:
     """Lines of canaries and candidates; none where the run has no canaries."""
     random = data.canary_text != "pool"
     about = {"bits": data.seq_len * math.log2(data.vocab_size - 1)} if random else {}
-    if not len(dealt.canaries):
+    if not len(dealt.canaries) or canaries.several(data):
         return
     for i, (tokens, repeats) in enumerate(zip(dealt.canaries, dealt.repeats, strict=True)):
         yield _line(f"canary {i}", tokens, dealt) | {"repeats": int(repeats)} | about

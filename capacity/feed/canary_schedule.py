@@ -5,6 +5,9 @@ With data.last_view = f a canary of level r is seen r times, every data.view_spa
 time in about step f x steps, and never again: what follows is forgetting (after Tirumala et al.,
 arXiv 2205.10770, section 5, and Chang et al., arXiv 2406.11813, who put passages into batches at
 known steps). Canaries start in turn, so that a step holds few of them.
+
+With data.view_windows they are seen at the steps of `data.canaries`, each view a copy of its own;
+nothing is asked about them in between (but by measure.snapshots).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from capacity.data import canaries as kinds
 from capacity.feed.batches import order
 from capacity.settings.data import TextData, text_data
 
@@ -29,6 +33,11 @@ CLOSE = (
 
 def timed(config: Config) -> bool:
     """Whether the run sees canaries at set steps only."""
+    return probed(config) or (isinstance(config.data, TextData) and bool(config.data.view_windows))
+
+
+def probed(config: Config) -> bool:
+    """Whether all canaries are scored at the steps of `probe_steps`: those of data.last_view."""
     return isinstance(config.data, TextData) and config.data.last_view is not None
 
 
@@ -50,7 +59,7 @@ def probe_steps(config: Config) -> tuple[int, ...]:
     """Numbers of updates after which all canaries are scored, rising: before any view, with 1, 2,
     4, ... views still to come, closely while one after the other is seen for the last time, and
     then at growing distances."""
-    if not timed(config):
+    if not probed(config):
         return ()
     data = text_data(config.data)
     return _probe_steps(config.steps, last_step(config), data.view_spacing, max(data.repeats))
@@ -90,10 +99,18 @@ def _schedule(
     return step, canary, np.arange(len(step)) - np.searchsorted(step, step)
 
 
+@lru_cache(maxsize=64)
+def _in_windows(data: TextData, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    step, _, copy = np.array(kinds.schedule(data, steps), np.int64).reshape(-1, 3).T
+    return step, copy, np.arange(len(step)) - np.searchsorted(step, step)
+
+
 def schedule(config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of every view: step (from 0, rising), canary, and its place among the views of that step;
-    int64 each."""
+    """Of every view: step (from 0, rising), row behind the training set (the canary, or the copy of
+    a view in a window), and its place among the views of that step; int64 each."""
     data = text_data(config.data)
+    if data.view_windows:
+        return _in_windows(data, config.steps)
     return _schedule(last_step(config), data.view_spacing, data.canaries, data.repeats)
 
 

@@ -22,7 +22,9 @@ import numpy as np
 from capacity.base.errors import ConfigError
 from capacity.base.rng import raw_words
 from capacity.config import Config
+from capacity.data import canaries as kinds_of_canaries
 from capacity.data import text
+from capacity.feed import inserted
 from capacity.settings.data import TextData, text_data
 
 # random sequences that a canary's rank is found among: exposure is at most 12 bits
@@ -40,21 +42,28 @@ class Split:
     trained: np.ndarray  # what this run sees
     scored: np.ndarray  # held out and members, of a reference model all that it may be asked about
     seen: np.ndarray  # bool, by scored row: whether this run was trained on it
-    canaries: np.ndarray  # int32 [levels x n, S]
-    # int64, by canary: how often it stands in the training set, or how often it is seen at set
-    # steps
-    repeats: np.ndarray
+    inserted: inserted.Inserted
     candidates: np.ndarray  # int32 [n, S]: drawn like canaries, never trained on
-    shuffled: bool  # canaries are rows of the training set
+    once: bool  # each canary stands behind the training set once, and is seen at set steps
+
+    @property
+    def canaries(self) -> np.ndarray:
+        """int32 [kinds x levels x n, S]."""
+        return self.inserted.tokens
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """int64, by canary: how often it stands in the training set, or how often it is seen at set
+        steps."""
+        return self.inserted.repeats
 
     @property
     def trained_tokens(self) -> np.ndarray:
         """The training set, int32 [n, S]; a canary stands there as often as its level says, or
-        behind it once if it is seen at set steps."""
-        inserted = (
-            np.repeat(self.canaries, self.repeats, axis=0) if self.shuffled else self.canaries
-        )
-        return np.concatenate([self.pool.tokens_NS[self.trained], inserted])
+        behind it once if it is seen at set steps before data.last_view; of views in windows every
+        copy stands behind it."""
+        rows = self.inserted.tokens if self.once else self.inserted.copies
+        return np.concatenate([self.pool.tokens_NS[self.trained], rows])
 
 
 def permutation(split_seed: int, n: int) -> np.ndarray:
@@ -114,16 +123,17 @@ def of(config: Config) -> Split:
         scored, seen = scored[whole], seen[whole]
     if by_document:
         _check_units(dealt.unit_N, scored, seen)
+    number = data.canaries * len(data.repeats) * kinds_of_canaries.count(data)
     if data.canary_text == "pool":
         canaries, candidates = pool.tokens_NS[dealt.passages], pool.tokens_NS[dealt.held_out]
     else:
         random_tokens = _random_sequences(
-            data.split_seed,
-            data.canaries * len(data.repeats) + CANDIDATES * (data.canaries > 0),
-            data,
+            data.split_seed, number + CANDIDATES * (data.canaries > 0), data
         )
         canaries, candidates = random_tokens[CANDIDATES:], random_tokens[:CANDIDATES]
-    repeats = np.repeat(np.array(data.repeats, np.int64), data.canaries)
+    end = len(dealt.rest) - reference if data.trained_on == "others" else len(dealt.rest)
+    first = n if data.trained_on == "others" else wanted
+    hosts = pool.tokens_NS[dealt.rest[first:end]]
     return Split(
         pool,
         dealt.held_out,
@@ -131,16 +141,17 @@ def of(config: Config) -> Split:
         trained,
         scored,
         seen,
-        canaries,
-        repeats,
+        inserted.of(data, config.steps, canaries, hosts),
         candidates,
-        data.last_view is None,
+        data.last_view is not None,
     )
 
 
 def _passages(data: TextData) -> int:
     """Sequences of the pool that serve as canaries."""
-    return data.canaries * len(data.repeats) if data.canary_text == "pool" else 0
+    if data.canary_text != "pool":
+        return 0
+    return data.canaries * len(data.repeats) * kinds_of_canaries.count(data)
 
 
 def _by_window(pool: text.Pool, data: TextData, wanted: int) -> _Dealt:

@@ -27,7 +27,8 @@ _FITTING: dict[tuple[str, int], int | None] = {}  # by pool and rows, of this pr
 def used(config: Config) -> int:
     """Rows of the table that sequences of the pool or canaries of the run have; text only."""
     dealt = split.of(config)
-    return len(np.union1d(np.unique(dealt.pool.tokens_NS), np.unique(dealt.canaries)))
+    canaries = np.union1d(np.unique(dealt.canaries), np.unique(dealt.inserted.copies))
+    return len(np.union1d(np.unique(dealt.pool.tokens_NS), canaries))
 
 
 def counted(config: Config) -> dict[str, int]:

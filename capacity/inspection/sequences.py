@@ -77,7 +77,9 @@ def sequences(config: Config, most: int | None = None) -> Iterator[Sequence]:
         for row in rows[:most].tolist():
             tokens = split.pool.tokens_NS[row].tolist()
             yield Sequence(row, tokens, name, [words[t] for t in tokens])
-    pairs = list(zip(split.canaries.tolist(), split.repeats.tolist(), strict=True))
+    of_canaries = zip(split.canaries.tolist(), split.inserted.length.tolist(), strict=True)
+    shown = [tokens[:length] for tokens, length in of_canaries]
+    pairs = list(zip(shown, split.repeats.tolist(), strict=True))
     if most is not None:  # one of each level tells more than several of the first
         pairs = pairs[:: max(1, len(pairs) // max(1, most))][:most]
     for i, (tokens, repeats) in enumerate(pairs):

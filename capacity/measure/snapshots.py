@@ -32,9 +32,10 @@ def _text(stack: Stack, flat_P: Tensor, m: int) -> Columns:
     for kind, mask in ((TRAINED, dealt.seen), (HELD_OUT, ~dealt.seen)):
         rows = dealt.scored[mask]
         groups.append((kind, rows, torch.from_numpy(dealt.pool.tokens_NS[rows])))
-    if len(dealt.canaries):
-        number = np.arange(len(dealt.canaries))
-        groups.append((CANARY, number, torch.from_numpy(dealt.canaries)))
+    lengths = dealt.inserted.length
+    for length in dict.fromkeys(lengths.tolist()):  # of several kinds, each by its own tokens
+        number = np.flatnonzero(lengths == length)
+        groups.append((CANARY, number, torch.from_numpy(dealt.canaries[number, :length])))
     return _scored(stack, flat_P, m, groups)
 
 

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
+from capacity.data import canaries
 from capacity.data.tiers import Tiers
 from capacity.declare import text as declared
 from capacity.feed import split, used_rows
 from capacity.fitting import membership, separation
 from capacity.fitting.statistics import proportion
 from capacity.fitting.verbatim import TRIES, discoverable, exposure
-from capacity.measure import provenance
+from capacity.measure import canary_kinds, provenance
 from capacity.measure import sequence_scores as sequences
 from capacity.measure import tiers as by_tier
 from capacity.model.gpt import GPT
@@ -130,7 +131,9 @@ def measure(
         columns["recall"][other],
         units=None if units is None else (units[seen], units[other]),
     )
-    if text_data(config.data).canaries:
+    if canaries.several(text_data(config.data)):
+        out["canary_kinds"] = canary_kinds.groups(gpt, flat_P, dealt, config, dtype)
+    elif text_data(config.data).canaries:
         out["canaries"] = exposures(gpt, flat_P, dealt, config, dtype)
     both = tokens.cpu().numpy()
     for name, of in BAG_OF_WORDS.items():

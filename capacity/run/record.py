@@ -49,7 +49,7 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     if scores is not None:
         write_scores(records.run_dir(results, config.run_id), scores, config.run_id)
     part = parts[declared.name]
-    if views.timed(config):
+    if views.probed(config):
         part["views"] = _views(config, results)
     held = declared.held_bits(part)
     if not np.isfinite(held):

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from capacity.settings import canaries as kinds_of_canaries
 from capacity.settings.field import setting
 from capacity.settings.fresh import CopyData, FreshData, MqarData
 
@@ -411,6 +412,10 @@ class TextData(_Sequences):
     view_spacing: int = setting(
         8, "steps between two views of a canary, with data.last_view", low=1, high=2**31, neutral=8
     )
+    view_windows: tuple[str, ...] = kinds_of_canaries.windows()
+    canary_lengths: tuple[int, ...] = kinds_of_canaries.lengths()
+    canary_noise: tuple[str, ...] = kinds_of_canaries.noise()
+    copy_noise: tuple[str, ...] = kinds_of_canaries.copy_noise()
     split_seed: int = setting(
         0, "which sequences are held out and which are members", low=0, high=2**63 - 1
     )

@@ -151,6 +151,8 @@ def _is_whole(value: Any) -> TypeGuard[float]:
 def _checked_list(key: str, value: Any, limits: Any, kind: type) -> tuple:
     """A list of texts, of different whole numbers, or of different truth values."""
     choices, low, high = limits["choices"], limits["low"] or 0, limits["high"]
+    if kind is str and limits["form"] and isinstance(value, (list, tuple)):
+        value = [f"{one:g}" if _is_finite(one) else one for one in value]  # shares read as numbers
     sound = isinstance(value, (list, tuple)) and all(type(one) is kind for one in value)
     if kind is str and not choices:
         if not sound:

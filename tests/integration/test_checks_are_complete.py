@@ -72,6 +72,10 @@ SPACE = {  # section -> setting -> values, as they are typed
         "canary_text": ["random", "pool"],
         "last_view": ["null", 0.5, 0.9],
         "view_spacing": [1, 2],
+        "view_windows": ["[]", "[0-0.5]", "[2s-9s/2]", "[0.9-1.5]"],
+        "canary_lengths": ["[]", "[2,3]"],
+        "canary_noise": ["[]", "[0,0.5]"],
+        "copy_noise": ["[]", "[0.5]"],
     },
     "model": {
         "n_layers": [1, 2],

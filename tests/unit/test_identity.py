@@ -305,6 +305,10 @@ WORLDS = {
             "canary_text": "pool",
             "last_view": 0.5,
             "view_spacing": 3,
+            "view_windows": ("0-0.5",),
+            "canary_lengths": (4,),
+            "canary_noise": ("0.5",),
+            "copy_noise": ("0.5",),
             "tiers": ("0.5x1", "0.5x2"),
             "zipf": 1.0,
             "zipf_tiers": 2,
@@ -386,6 +390,10 @@ def test_identity_of_worlds(kind):
         "n_reference": {"trained_on": "reference", "n_reference": 60},
         "repeats": {"canaries": 2},
         "last_view": {"canaries": 2, "repeats": (0, 2)},
+        **dict.fromkeys(
+            ("view_windows", "canary_lengths", "copy_noise"), {"canaries": 2, "repeats": (0, 2)}
+        ),
+        "canary_noise": {"canaries": 2, "repeats": (0, 2), "canary_text": "pool"},
         "same_sentences": {"biographies": 2},
         "vocab_size": {"vocabulary": "pools"},
         "zipf": {"zipf_tiers": 3},

@@ -1,0 +1,128 @@
+"""Orders of a study of items: whether what is held rises or falls along an axis, by permutation
+within replicates (`fitting.trends`).
+
+Of every replicate what is held is averaged over all that does not differ: models, levels, kinds. An
+order counts as shown only with p <= 5%; of fewer replicates than can reach it nothing is said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from capacity.analysis.items import reading
+from capacity.base.frames import Frame
+from capacity.fitting.statistics import LEVEL
+from capacity.fitting.trends import trend
+
+ALPHA = 1 - LEVEL
+SHARE, AUC, WRITTEN = "share", "auc", "extraction"
+SAYS = {SHARE: "share held", AUC: "AUC", WRITTEN: "part written out"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An order to be judged. sign: of the published trend; column: of `reading.groups`."""
+
+    name: str
+    column: str
+    outcome: str
+    sign: int
+    source: str
+
+
+AXES = (
+    Axis("copies", "repeats", SHARE, 1, "arXiv 2202.07646, section 4.2"),
+    Axis("size of the model", "parameters", SHARE, 1, "arXiv 2202.07646, section 4.1"),
+    Axis("tokens of training", "tokens", SHARE, -1, "arXiv 2510.19811, dilution"),
+    Axis("length", "length", AUC, 1, "arXiv 2402.09363, table 2"),
+    Axis("random tokens", "noise_share", AUC, 1, "arXiv 2402.09363, figure 3"),
+    Axis("replaced tokens", "replaced_share", SHARE, -1, "arXiv 2405.15523, figure 2"),
+)
+OF_WRITTEN = (
+    Axis("copies", "repeats", WRITTEN, 1, "arXiv 2202.07646, section 4.2"),
+    Axis("size of the model", "parameters", WRITTEN, 1, "arXiv 2202.07646, section 4.1"),
+    Axis("tokens of the prompt", "prompt", WRITTEN, 1, "arXiv 2202.07646, section 4.3"),
+)
+TIMING = "arXiv 2510.19811, timing"
+AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
+
+
+def all_of(points: Frame) -> list[dict[str, Any]]:
+    """Of every system each order that its canaries have."""
+    out = []
+    for system, mine in points.groupby("system", sort=True):
+        for axis in AXES:
+            # fuzzy copies differ from level 2 on; elsewhere they would dilute an order
+            some = mine if axis.column == "replaced_share" else mine[mine.replaced == 0]
+            some = some[some.repeats > (1 if axis.column == "replaced_share" else 0)]
+            values = sorted(set(some[axis.column]))
+            if len(values) > 1:
+                out.append(_judged(str(system), axis, some, values))
+        seen = mine[(mine.repeats > 1) & (mine.replaced == 0)]
+        whole = reading.ALL_ALONG
+        for name, values, sign in _windows(seen, whole):
+            axis = Axis(name, "window", SHARE, sign, TIMING)
+            out.append(_judged(str(system), axis, seen[seen.window.isin(values)], values))
+    return out
+
+
+def of_written(rates: Frame) -> list[dict[str, Any]]:
+    """The same of what is written out (`extraction.rates`): averaged over prompts, but for the
+    order of these."""
+    out = []
+    for system, mine in rates.groupby("system", sort=True):
+        for axis in OF_WRITTEN:
+            values = sorted(set(mine[axis.column]))
+            if len(values) > 1:
+                out.append(_judged(str(system), axis, mine, values))
+    return out
+
+
+def _windows(seen: Frame, whole: str) -> list[tuple[str, list[str], int]]:
+    """Orders of windows: name, windows in the order of the question, published sign."""
+    parts = reading.parts(seen)
+    if not parts:
+        return []
+    out = [("time of the window", parts, 1)]
+    if whole in set(seen.window):
+        out += [
+            (f"{parts[0]} after {whole}", [whole, parts[0]], -1),
+            (f"{parts[-1]} after {whole}", [whole, parts[-1]], 1),
+        ]
+    return out
+
+
+def _judged(system: str, axis: Axis, some: Frame, values: Sequence[Any]) -> dict[str, Any]:
+    """Means over replicates in the order of values, trend, p and verdict."""
+    grid = some.pivot_table(index="replicate", columns=axis.column, values=axis.outcome)
+    grid = grid.reindex(columns=list(values)).dropna()
+    row: dict[str, Any] = {
+        "system": system,
+        "axis": axis.name,
+        "outcome": axis.outcome,
+        "values": list(values),
+        "means": [float(grid[v].mean()) for v in values] if len(grid) else [],
+        "replicates": len(grid),
+        "published": axis.sign,
+        "source": axis.source,
+        "slope": None,
+        "p": None,
+        "smallest_p": None,
+        "exact": None,
+        "verdict": UNKNOWN,
+        "reason": "no replicate has every value",
+    }
+    if not len(grid):
+        return row
+    found = trend(grid.to_numpy(float))
+    row |= dataclasses.asdict(found) | {"reason": None}
+    if found.smallest_p > ALPHA + 1e-12:
+        return row | {"reason": f"{len(grid)} replicates cannot reach a p of {ALPHA:.0%}"}
+    if found.p > ALPHA + 1e-12:
+        return row | {"reason": f"p is above {ALPHA:.0%}"}
+    return row | {"verdict": AGREES if np.sign(found.slope) == axis.sign else DIFFERS}

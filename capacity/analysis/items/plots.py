@@ -1,0 +1,110 @@
+"""Figures of a study of items: what is held of a sequence against its copies, and what a fuzzy copy
+is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from capacity.analysis.finding import Finding
+from capacity.analysis.items.orders import SAYS
+from capacity.base.frames import Frame
+from capacity.base.words import count
+from capacity.figures.marks import beside, means
+from capacity.figures.style import DASHES, drawing, entry, looks, panel
+from capacity.figures.ticks import doubling_ticks
+
+KINDS = ("window", "length", "noise_share", "replaced_share", "tokens")
+
+
+def draw(finding: Finding) -> dict[str, Figure]:
+    """Figures by name: held; worth, where copies are fuzzy."""
+    groups = finding.tables["groups.csv"]
+    out = {"held": held_figure(groups)}
+    if any(row["rho"] for row in finding.numbers["worth"]):
+        out["worth"] = worth_figure(finding.numbers)
+    return out
+
+
+def called(row: Any, varied: list[str]) -> str:
+    """A kind of canaries by what varies among kinds."""
+    words = {
+        "window": str(row["window"]),
+        "length": f"{row['length']} tokens",
+        "noise_share": f"{row['noise_share']:.0%} random",
+        "replaced_share": f"{row['replaced_share']:.0%} replaced",
+        "tokens": f"{count(row['tokens'])} tokens of training",
+    }
+    return ", ".join(words[name] for name in varied) or "all"
+
+
+def held_figure(groups: Frame) -> Figure:
+    """Share of the code length that is held against copies, means over replicates: a colour for
+    each kind, a line for each model and system."""
+    with drawing():
+        some = groups[groups.repeats > 0]
+        varied = [name for name in KINDS if some[name].nunique() > 1]
+        if "length" in varied and "noise_share" in varied:
+            varied.remove("noise_share")  # a mean over it; the table has every one
+        some = some.assign(kind=[called(row, varied) for _, row in some.iterrows()])
+        kinds = list(dict.fromkeys(some.sort_values(varied or ["repeats"]).kind))
+        some = some.assign(line=_lines(some))
+        lines = sorted(set(some.line))
+        style = looks(kinds)
+        dashes = {name: DASHES[i % len(DASHES)] for i, name in enumerate(lines)}
+        legend = [entry(kind, ms=4, lw=1.0, ls="-", **look) for kind, look in style.items()]
+        if len(lines) > 1:
+            legend += [entry(name, color="#444444", lw=1.0, ls=ls) for name, ls in dashes.items()]
+        figure, ax = panel(("copies", "share of the code length that is held"), legend=legend)
+        for (kind, line), part in some.groupby(["kind", "line"], sort=False):
+            mean = part.groupby("repeats").share.mean()
+            look: Mapping[str, Any] = style[str(kind)]
+            name = f"{kind}, {line}" if len(lines) > 1 else str(kind)
+            ax.plot(mean.index, mean, gid=name, ms=3.6, lw=0.9, ls=dashes[str(line)], **look)
+        ax.set_xscale("log", base=2)
+        doubling_ticks(ax.xaxis, sorted(set(some.repeats)))
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        return figure
+
+
+def _lines(some: Frame) -> pd.Series:
+    """What a line stands for: size of the model where several are there, and system."""
+    several = some.parameters.nunique() > 1
+    size = [f"{count(p)} parameters" * several for p in some.parameters]
+    system = ["" if s == "all runs" else s for s in some.system]
+    words = [", ".join(filter(None, pair)) for pair in zip(system, size, strict=True)]
+    return pd.Series(words, index=some.index)
+
+
+def worth_figure(numbers: Mapping[str, Any]) -> Figure:
+    """rho against the share of replaced tokens, with intervals over replicates, by outcome."""
+    with drawing():
+        rows = [row for row in numbers["worth"] if row["rho"]]
+        names = list(dict.fromkeys((row["system"], row["outcome"]) for row in rows))
+        called_ = {
+            (system, outcome): SAYS[outcome] + ("" if system == "all runs" else f", {system}")
+            for system, outcome in names
+        }
+        style = looks(called_.values())
+        legend = [entry(name, ms=4.2, **look) for name, look in style.items()]
+        figure, ax = panel(
+            ("share of tokens replaced in a copy", "worth of an exact copy"), legend=legend
+        )
+        shares = sorted({row["replaced"] for row in rows})
+        limits = (0.0, 1.15 * shares[-1])
+        ends = [row["rho"]["interval"] or [row["rho"]["value"]] * 2 for row in rows]
+        ax.set_xlim(*limits)
+        ax.set_ylim(min(0.0, *(e[0] for e in ends)) - 0.03, max(1.0, *(e[1] for e in ends)) + 0.05)
+        for i, (key, name) in enumerate(called_.items()):
+            mine = [row for row in rows if (row["system"], row["outcome"]) == key]
+            x = [beside(row["replaced"], i, len(called_), limits, log=False) for row in mine]
+            y = [row["rho"]["value"] for row in mine]
+            intervals = [row["rho"]["interval"] for row in mine]
+            line = means(ax, x, y, intervals, name=name, ms=4.2, **style[name])
+            line[0].at = [row["replaced"] for row in mine]
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5]))
+        return figure
