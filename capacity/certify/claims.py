@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from capacity.certify.data import Message, order_bits
+from capacity.certify.message import Message, order_bits
 
 STORED = 32  # bits of a weight in the file: fp32
 Claims = dict[str, Any]
@@ -20,6 +20,7 @@ def of(  # noqa: PLR0913  data, code, model, and what the run's record says
     message: Message,
     is_set: bool,
     bits: dict[str, float],
+    symbols: int,
     code_bytes: int,
     weight_bytes: int,
     parameters: dict[str, int],
@@ -28,7 +29,7 @@ def of(  # noqa: PLR0913  data, code, model, and what the run's record says
     """All numbers of a certificate, in bits where no unit is said.
 
     entropy    of the data by the distribution they were drawn from; of a set less log2 of the
-               number of its orders (log2 N! where all rows differ)
+               number of its orders (log2 N! where all rows differ); of text the reference's code
     ideal      sum of -log2 p of the softmax, of a set less the same
     tables     sum of -log2 of the whole-number tables' probabilities
     file       8 x bytes of the code
@@ -40,13 +41,14 @@ def of(  # noqa: PLR0913  data, code, model, and what the run's record says
 
     recorded: the bits that the run's record has for the same data, and what they are called.
     """
-    orders = order_bits(message.rows) if is_set else 0.0
+    known = message.kind != "text"  # else the reference's code is of a set already
+    orders = order_bits(message.rows) if is_set and known else 0.0
     entropy = message.bits - orders
     claimed = entropy - 8 * code_bytes
     total = parameters["total"]
     out: Claims = {
         "rows": len(message.rows),
-        "coded_tokens": int(message.coded.sum()),
+        "coded_symbols": symbols,
         "means": message.means,
         "order_bits": orders,
         "entropy_bits": entropy,
@@ -68,19 +70,22 @@ def of(  # noqa: PLR0913  data, code, model, and what the run's record says
 
 
 def rivals(message: Message, is_set: bool, code_bytes: int, weight_bytes: int) -> dict[str, int]:
-    """Bytes of other ways to keep the coded tokens: a table of so many bits each as tell the
+    """Bytes of other ways to keep what is coded: a table of so many bits each as tell the
     symbols apart, the same packed by zlib and by xz at their highest levels; of a set its sorted
     rows, and what a set needs at least. Beside them the code, alone and with the weights."""
     rows = message.rows
     if is_set:
         rows = rows[np.lexsort(rows.T[::-1])]
-    table = packed(rows[message.coded], message.alphabet)
+    parts = message.symbols or ((rows.reshape(-1), message.alphabet),)
+    table = message.table
+    if table is None:
+        table = b"".join(packed(symbols, alphabet) for symbols, alphabet in parts)
     out = {
         "raw": len(table),
         "zlib": len(zlib.compress(table, 9)),
         "xz": len(lzma.compress(table, preset=9 | lzma.PRESET_EXTREME)),
     }
-    if is_set:
+    if is_set and message.kind != "text":
         out["set"] = max(0, math.ceil((message.bits - order_bits(rows)) / 8))
     return out | {"code": code_bytes, "weights": weight_bytes, "both": code_bytes + weight_bytes}
 

@@ -3,67 +3,41 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from capacity.base.errors import ConfigError
 from capacity.base.words import joined
+from capacity.certify import people, texts
+from capacity.certify.message import Message
 from capacity.config import Config
-from capacity.settings.data import UniformData
+from capacity.settings.data import BiodData, BiosData, TextData, UniformData
 from capacity.train.loop import Stack
 
-Array = np.ndarray
 
-
-@dataclass(frozen=True)
-class Message:
-    """Rows of tokens, and which of them are coded; the others are given to both sides.
-
-    kind: what they are. rows: int64 [N, T]. coded: bool [N, T]. bits: what the coded tokens cost
-    without a model, by the distribution that they were drawn from; of rows in their order. means:
-    that distribution in words. set_why: why rows have an order that is needed, if they have.
-    words: text of each token, if there is one.
-    """
-
-    kind: str
-    rows: Array
-    coded: Array
-    bits: float
-    means: str
-    alphabet: int
-    set_why: str | None = None
-    words: list[str] | None = None
-    about: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is given."""
-        return bool(self.coded.all())
-
-
-def order_bits(rows: Array) -> float:
-    """log2 of the number of orders of the rows, equal ones being alike: log2 N! - sum log2 c!."""
-    _, count = np.unique(rows, axis=0, return_counts=True)
-    logs = math.lgamma(len(rows) + 1) - sum(math.lgamma(c + 1) for c in count.tolist())
-    return logs / math.log(2)
-
-
-def of_run(config: Config, stack: Stack, results: Path) -> Message:
-    """The data of a finished run; ConfigError for kinds without a certificate."""
+def of_run(config: Config, stack: Stack, reference: Config | None) -> Message:
+    """The data of a finished run, of text those that are compared with a reference; ConfigError for
+    kinds without a certificate."""
+    if isinstance(config.data, TextData):
+        return texts.canaries(config) if reference is None else texts.members(config, reference)
+    if reference is not None:
+        raise ConfigError(
+            f"--reference: data.kind={config.data.kind}: the bits of these data are known exactly; "
+            "leave it out"
+        )
     for kind, build in KINDS:
         if isinstance(config.data, kind):
-            return build(config, stack, results)
-    names = joined([kind.kind for kind, _ in KINDS], "or")
+            return build(config, stack)
+    names = joined([kind.kind for kind, _ in KINDS] + ["text"], "or")
     raise ConfigError(
         f"data.kind={config.data.kind}: certificates are of data with exactly known bits that were "
         f"trained on again and again: {names}"
     )
 
 
-def _uniform(config: Config, stack: Stack, results: Path) -> Message:
+def _uniform(config: Config, stack: Stack) -> Message:
     """All sequences of the training set, each token one of V alike."""
     rows = stack.feed.member_tokens(0).cpu().numpy().astype(np.int64)
     return Message(
@@ -73,10 +47,49 @@ def _uniform(config: Config, stack: Stack, results: Path) -> Message:
         rows.size * math.log2(config.rows),
         f"N S log2 V: {len(rows):,} sequences of {rows.shape[1]} tokens, V {config.rows:,}",
         config.rows,
+        noun="sequences",
     )
 
 
-KINDS = ((UniformData, _uniform),)
+def _people(config: Config, stack: Stack) -> Message:
+    """Every value of every person, given the names; behind the name, by the first template in which
+    nothing else can follow."""
+    world = stack.feed.members[0].world
+    asked = people.questions(world)
+    width = max(q.begin.max() + q.lists.longest for q in asked)
+    n = world.n_people
+    rows = np.zeros((n * len(asked), width), np.int64)
+    coded = np.zeros(rows.shape, bool)
+    for k, question in enumerate(asked):
+        for i, (tokens, begin) in enumerate(zip(question.rows, question.begin, strict=True)):
+            row = k * n + i
+            rows[row, : len(tokens)] = tokens
+            coded[row, begin : begin + question.lists.longest] = True
+    bits = n * sum(q.bits for q in asked)
+    sizes = ", ".join(f"{q.attribute} {2**q.bits:,.0f}" for q in asked)
+    return Message(
+        "values",
+        rows,
+        coded,
+        bits,
+        f"log2 of the number of values of each attribute ({sizes}), {n:,} people, names given",
+        config.rows,
+        set_why="values of people stand in the order of their names, which are given; leave it out",
+        words=list(world.lexicon.content["tokens"]),
+        lists=tuple(q.lists for q in asked),
+        list_N=np.repeat(np.arange(len(asked)), n),
+        people=asked[0].names,
+        attributes=[q.attribute for q in asked],
+        symbols=tuple(q.index for q in asked),
+        noun="values",
+    )
+
+
+KINDS: tuple[tuple[type, Callable[[Config, Stack], Message]], ...] = (
+    (UniformData, _uniform),
+    (BiosData, _people),
+    (BiodData, _people),
+)
 
 
 def recorded(message: Message, record: dict[str, Any]) -> dict[str, Any] | None:
@@ -84,4 +97,9 @@ def recorded(message: Message, record: dict[str, Any]) -> dict[str, Any] | None:
     if message.kind == "uniform":
         held = record["measures"]["memorization"]["strict"]["bits"]
         return {"name": "strict memorized bits", "bits": held}
+    if message.people is not None and message.attributes is not None:
+        known, n = record["measures"].get("knowledge", {}), len(message.people)
+        if known.get("context") == "first" and known["people_asked"] == n:
+            held = n * sum(known["attributes"][name]["bits"] for name in message.attributes)
+            return {"name": "bits of these values, a mean over templates", "bits": held}
     return None

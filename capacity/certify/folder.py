@@ -4,6 +4,7 @@
     weights.safetensors   the run's final weights, fp32, by name
     code.bin              the coded data
     given.safetensors     tokens that both sides know, where not all are coded
+    reference.safetensors, reference.bin    weights and code of the run that text is compared with
 
 A header has the digest of itself, so that no field of it can change unseen.
 """
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,14 @@ import capacity
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import cpu_name
 from capacity.certify.coder import digest
+from capacity.certify.loops import Next
+from capacity.certify.message import Message
+from capacity.certify.predictor import Predictor
+from capacity.certify.spelling import Lists, Spelling
 
 FORMAT = 1
+# of the second model, where what a run holds is told by comparison
+REFERENCE_WEIGHTS, REFERENCE_CODE = "reference.safetensors", "reference.bin"
 HEADER, WEIGHTS, CODE, GIVEN = (
     "header.json",
     "weights.safetensors",
@@ -35,7 +43,17 @@ HEADER, WEIGHTS, CODE, GIVEN = (
     "given.safetensors",
 )
 FIELDS = ("kind", "order", "run_id", "built", "batch_rows", "rows", "places", "made", "files")
-FIELDS += ("blocks", "restored_sha256", "claims", "data", "text")
+FIELDS += (
+    "blocks",
+    "restored_sha256",
+    "claims",
+    "data",
+    "text",
+    "noun",
+    "people",
+    "attributes",
+    "reference",
+)
 Header = dict[str, Any]
 
 
@@ -71,16 +89,41 @@ def rows_digest(rows: np.ndarray) -> str:
     return hashlib.sha256(shape + rows.astype("<i4").tobytes()).hexdigest()
 
 
-def packed_given(rows: np.ndarray, coded: np.ndarray) -> bytes:
-    """Tokens that are not coded (0 where they are), and which are."""
-    given = np.where(coded, 0, rows).astype(np.int32)
-    return save({"tokens": given, "coded": coded.astype(np.uint8)})
+def packed_given(message: Message) -> bytes:
+    """Tokens that are not coded (0 where they are), which are, and lists of values: of each row
+    which one, and part by part its pieces."""
+    given = np.where(message.coded, 0, message.rows).astype(np.int32)
+    tensors = {"tokens": given, "coded": message.coded.astype(np.uint8)}
+    if message.list_N is not None:
+        tensors["list"] = message.list_N.astype(np.int32)
+    for k, lists in enumerate(message.lists):
+        for i, part in enumerate(lists.packed()):
+            tensors[f"list.{k}.{i}"] = part
+    return save(tensors)
 
 
-def read_given(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """`packed_given` again: tokens int64 and coded bool, [N, T]."""
+def read_given(content: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[Lists]]:
+    """`packed_given` again: tokens int64 and coded bool, [N, T], lists by row and the lists."""
     tensors = load(content)
-    return tensors["tokens"].astype(np.int64), tensors["coded"].astype(bool)
+    coded = tensors["coded"].astype(bool)
+    if "list" not in tensors:
+        return tensors["tokens"].astype(np.int64), coded, None, []
+    list_N = tensors["list"].astype(np.int64)
+    lists = []
+    for k in range(int(list_N.max()) + 1):
+        parts = sum(name.startswith(f"list.{k}.") for name in tensors)
+        lists.append(Lists.unpacked([tensors[f"list.{k}.{i}"] for i in range(parts)]))
+    return tensors["tokens"].astype(np.int64), coded, list_N, lists
+
+
+def speller(
+    model: Predictor, coded: np.ndarray, list_N: np.ndarray | None, lists: Sequence[Lists]
+) -> Next:
+    """The model, or where values of lists are spelled the model within them, from the first coded
+    place of each row on."""
+    if list_N is None:
+        return model
+    return Spelling(model, lists, list_N, coded.argmax(1))
 
 
 def seal(header: Header) -> bytes:

@@ -13,7 +13,6 @@ Shape letters: N rows, T places of a row, n rows or prefixes at once, V vocabula
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -22,8 +21,18 @@ from capacity.certify.tables import binomial
 
 ROWS = 256  # of a block of a list: what one forward pass takes
 
-# prefixes int64 [n, t] -> tables int64 [n, V] of the token at place t, and -log2 p, fp64 [n, V]
-Next = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+class Next(Protocol):
+    """What is said of the token at place t behind prefixes int64 [n, t]; who: which rows they are,
+    of a list."""
+
+    def __call__(self, prefixes_nt: np.ndarray, who_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tables int64 [n, V], and -log2 p, fp64 [n, V]."""
+        ...
+
+    def closed(self, prefixes_nt: np.ndarray, who_n: np.ndarray) -> np.ndarray:
+        """Rows that have nothing left to say, bool [n]: their tokens are 0."""
+        ...
 
 
 class Coder(Protocol):
@@ -49,9 +58,10 @@ def code_list(
         block = slice(first, first + batch_rows)
         for t in range(rows.shape[1]):
             who = first + np.flatnonzero(coded_NT[block, t])
+            who = who[~predict.closed(rows[who, :t], who)]
             if not len(who):
                 continue
-            table, bits = predict(rows[who, :t])
+            table, bits = predict(rows[who, :t], who)
             symbols = coder.take(table, None if known_NT is None else known_NT[who, t])
             rows[who, t] = symbols
             ideal += float(bits[np.arange(len(who)), symbols].sum())
@@ -100,7 +110,7 @@ def _level(
     parents, tokens, counts, ideal = [], [], [], 0.0
     for first in range(0, len(prefixes_nt), at_once):
         block = np.arange(first, min(first + at_once, len(prefixes_nt)))
-        table, bits = predict(prefixes_nt[block])
+        table, bits = predict(prefixes_nt[block], block)
         wanted = None
         if known is not None:
             wanted = np.zeros(table.shape, np.int64)

@@ -61,7 +61,13 @@ class Predictor:
         self.gpt, self.run_id = built.gpt(), run_id
         self.flat_P = checkpoint.load_weights(weights, self.gpt, run_id)
 
-    def __call__(self, prefixes_nt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def closed(self, prefixes_nt: np.ndarray, who_n: np.ndarray) -> np.ndarray:
+        """No row ends before the others."""
+        return np.zeros(len(prefixes_nt), bool)
+
+    def __call__(
+        self, prefixes_nt: np.ndarray, who_n: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         n, t = prefixes_nt.shape
         after = t if self.gpt.bos else t - 1  # the number of the prediction that is asked for
         # the last token is a target, which no logit depends on

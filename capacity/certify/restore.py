@@ -6,7 +6,9 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from capacity.certify import folder as certificates
 from capacity.certify.coder import Reader, check
 from capacity.certify.loops import code_list, code_set
 from capacity.certify.predictor import Built, Predictor
+from capacity.certify.spelling import STOP
 
 ENDINGS = (".jsonl", ".npy")
 
@@ -29,35 +32,60 @@ def check_output(path: Path) -> None:
         raise ConfigError(f"--output {path}: a folder; expected a file")
 
 
-def restore(folder: Path) -> tuple[certificates.Header, np.ndarray]:
-    """The header and the rows, int64 [N, T], of which all files, all blocks and the whole have the
-    digests of the header. ConfigError for anything else: rows that look right are not enough."""
+@dataclass(frozen=True)
+class Restored:
+    """header: of the certificate. rows: int64 [N, T]. coded: which of the tokens were decoded, bool
+    [N, T]; the others were given."""
+
+    header: certificates.Header
+    rows: np.ndarray
+    coded: np.ndarray
+
+
+def restore(folder: Path) -> Restored:
+    """What a certificate holds, of which all files, all blocks and the whole have the digests of
+    the header. ConfigError for anything else: rows that look right are not enough."""
     header = certificates.read_header(folder)
-    where = folder / certificates.CODE
-    code = certificates.read(where)
-    check(code, header["blocks"], str(where))
-    certificates.checked(folder, header, certificates.CODE)
-    certificates.checked(folder, header, certificates.WEIGHTS)
     shape = header["rows"], header["places"]
     given, coded = np.zeros(shape, np.int64), np.ones(shape, bool)
+    list_N, lists = None, []
     if certificates.GIVEN in header["files"]:
         content = certificates.checked(folder, header, certificates.GIVEN)
-        given, coded = certificates.read_given(content)
+        given, coded, list_N, lists = certificates.read_given(content)
     made = certificates.other_machine(header["made"])
-    reader = Reader(code, header["blocks"], str(where), made)
-    predictor = Predictor(Built(**header["built"]), folder / certificates.WEIGHTS, header["run_id"])
-    with one_thread():
-        if header["order"] == "set":
-            rows, _ = code_set(reader, predictor, *shape, None, header["batch_rows"])
-        else:
-            rows, _ = code_list(reader, predictor, given, coded, None, header["batch_rows"])
-    reader.close()
-    if certificates.rows_digest(rows) != header["restored_sha256"]:
-        raise ConfigError(
-            f"{folder}: what was decoded does not have the digest of the header ({made}); nothing "
-            "was restored"
-        )
-    return header, rows
+    for about, weights, code in streams(header):
+        place = folder / code
+        content = certificates.read(place)
+        check(content, about["blocks"], str(place))
+        certificates.checked(folder, header, code)
+        certificates.checked(folder, header, weights)
+    rows = given
+    for about, weights, code in streams(header):
+        content, place = certificates.read(folder / code), str(folder / code)
+        reader = Reader(content, about["blocks"], place, made)
+        model = Predictor(Built(**about["built"]), folder / weights, about["run_id"])
+        predictor = certificates.speller(model, coded, list_N, lists)
+        with one_thread():
+            if header["order"] == "set":
+                rows, _ = code_set(reader, predictor, *shape, None, header["batch_rows"])
+            else:
+                rows, _ = code_list(reader, predictor, given, coded, None, header["batch_rows"])
+        reader.close()
+        if certificates.rows_digest(rows) != header["restored_sha256"]:
+            raise ConfigError(
+                f"{place}: what was decoded does not have the digest of the header ({made}); "
+                "nothing was restored"
+            )
+    return Restored(header, rows, coded)
+
+
+def streams(header: certificates.Header) -> list[tuple[dict[str, Any], str, str]]:
+    """The codes of a certificate: what its header says of each, and its two files."""
+    out = [(header, certificates.WEIGHTS, certificates.CODE)]
+    if header["reference"] is not None:
+        names = certificates.REFERENCE_WEIGHTS, certificates.REFERENCE_CODE
+        out.append((header["reference"], *names))
+    return out
 
 
 @contextmanager
@@ -72,19 +100,32 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def write(path: Path, header: certificates.Header, rows: np.ndarray) -> None:
+def write(path: Path, found: Restored) -> None:
     """The rows as a file: JSONL with the tokens, and their text where the data have one, of each
-    row, or an array int32 [N, T] as .npy."""
+    row, of people a line each with the text of every value; or an array int32 [N, T] as .npy."""
     if path.suffix == ".npy":
         buffer = io.BytesIO()
-        np.save(buffer, rows.astype(np.int32), allow_pickle=False)
+        np.save(buffer, found.rows.astype(np.int32), allow_pickle=False)
         files.write_atomic(path, buffer.getvalue())
         return
-    words = header["text"]
-    lines = []
-    for row in rows.tolist():
-        line: dict[str, object] = {"tokens": row}
-        if words is not None:
-            line = {"text": "".join(words[token] for token in row)} | line
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in lines_of(found))
     files.write_atomic(path, "".join(lines).encode())
+
+
+def lines_of(found: Restored) -> Iterator[dict[str, object]]:
+    """The objects of a JSONL file, see `write`."""
+    words, people = found.header["text"], found.header["people"]
+    if people is None:
+        for row in found.rows.tolist():
+            line: dict[str, object] = {"tokens": row}
+            if words is not None:
+                line = {"text": "".join(words[token] for token in row)} | line
+            yield line
+        return
+    values = [
+        "".join(words[token] for token in row[mask] if token != STOP).strip()
+        for row, mask in zip(found.rows, found.coded, strict=True)
+    ]
+    for i, name in enumerate(people):
+        mine = dict(zip(found.header["attributes"], values[i :: len(people)], strict=True))
+        yield {"person": name, "attributes": mine}

@@ -6,7 +6,6 @@ from typing import Any
 
 from capacity.base.words import WIDTH, digits, file_size, percent, wrap
 
-ROWS = {"uniform": "sequences", "values": "people", "texts": "texts"}
 RIVALS = {
     "raw": "raw table",
     "zlib": "zlib -9",
@@ -16,21 +15,23 @@ RIVALS = {
     "both": "this code and the weights",
 }
 
+CONVENTIONS = {  # by kind of data
+    "uniform": "strict bits",
+    "canaries": "strict bits",
+    "values": "bits of values, names given",
+    "text": "strict bits beyond the reference",
+}
+
 
 def lines(header: dict[str, Any], place: str) -> list[str]:
     """The certificate in a few lines, the conclusion first."""
     c, order = header["claims"], header["order"]
-    per = c["bits_per_parameter"]
-    held = c["claimed_bits"]
     what = "as a set" if order == "set" else "in their order"
-    noun = ROWS.get(header["kind"], "rows")
     out = wrap(
-        f"{place}: {c['rows']:,} {noun} come back exactly, {what}, from the weights of run "
-        f"{header['run_id']} and {c['file_bits'] // 8:,} bytes. The model holds "
-        f"{held:,.0f} bits of them: {digits(per['total'], 4)} per parameter (strict bits, total "
-        f"parameters), {digits(c['bits_per_stored_bit'])} per bit that the weights are stored in."
+        f"{place}: {c['rows']:,} {header['noun']} come back exactly, {what}, from the weights of "
+        f"run {header['run_id']} and {c['file_bits'] // 8:,} bytes. {_held(header)}"
     )
-    out += ["", *_bits(c, order), "", *_recorded(c), *_chance(c), "", *_rivals(c)]
+    out += ["", *_bits(c, order), "", *_recorded(c), *_chance(c, header["kind"]), "", *_rivals(c)]
     return out
 
 
@@ -62,10 +63,30 @@ def _recorded(c: dict[str, Any]) -> list[str]:
     )
 
 
-def _chance(c: dict[str, Any]) -> list[str]:
+def _held(header: dict[str, Any]) -> str:
+    """The claim in a sentence."""
+    c, other = header["claims"], header["reference"]
+    than = "" if other is None else f" more than run {other['run_id']}"
+    held, total = c["claimed_bits"], c["bits_per_parameter"]["total"]
+    if held <= 0:
+        beside = "without a model" if other is None else f"by run {other['run_id']}"
+        return f"The file is {-held:,.0f} bits longer than {beside}: nothing is held."
+    return (
+        f"The model holds {held:,.0f} bits of them{than}: {digits(total, 4)} per parameter "
+        f"({CONVENTIONS[header['kind']]}, total parameters), "
+        f"{digits(c['bits_per_stored_bit'])} per bit that the weights are stored in."
+    )
+
+
+def _chance(c: dict[str, Any], kind: str) -> list[str]:
     if c["log2_p"] >= 0:
         return wrap(
             "No bits are saved: nothing says that this model was trained on these data (p = 1)."
+        )
+    if kind == "text":
+        return wrap(
+            "Text that the reference itself draws is so much shorter by this model with "
+            f"probability 2^{c['log2_p']:,.0f} at most (Kraft's inequality)."
         )
     return wrap(
         f"A model that never saw these data saves as much with probability 2^{c['log2_p']:,.0f} "
@@ -75,7 +96,7 @@ def _chance(c: dict[str, Any]) -> list[str]:
 
 def _rivals(c: dict[str, Any]) -> list[str]:
     sizes = c["rivals_bytes"]
-    out = [f"  {'the coded tokens as':30s}{'bytes':>12s}"]
+    out = [f"  {'what is coded, as':30s}{'bytes':>12s}"]
     out += [f"  {words:30s}{sizes[name]:>12,}" for name, words in RIVALS.items() if name in sizes]
     raw = sizes["raw"]
     if sizes["both"] < raw:
@@ -90,7 +111,7 @@ def _rivals(c: dict[str, Any]) -> list[str]:
 def restored(header: dict[str, Any], place: str, output: str | None) -> list[str]:
     """What was restored, and where to."""
     c = header["claims"]
-    noun = ROWS.get(header["kind"], "rows")
+    noun = header["noun"]
     what = "as a set" if header["order"] == "set" else "in their order"
     where = f"; written to {output}" if output else "; --output FILE writes them"
     return wrap(

@@ -23,6 +23,11 @@ def add_certify(verb: arguments.Verb) -> None:
         help="the data without their order, which saves log2 N! bits",
     )
     sub.add_argument(
+        "--reference",
+        metavar="RUN",
+        help="of text: a run trained on other rows of it, whose code the text is compared with",
+    )
+    sub.add_argument(
         "--restore", type=Path, metavar="FOLDER", help="restore the data of a certificate"
     )
     sub.add_argument(
@@ -40,10 +45,16 @@ def _certify(args: argparse.Namespace) -> int:
         raise ConfigError("certify: give a run and --output FOLDER, or --restore FOLDER")
     if args.restore is not None and args.as_set:
         raise ConfigError("--set: a certificate says itself whether it is of a set; leave it out")
+    if args.restore is not None and args.reference is not None:
+        raise ConfigError("--reference: a certificate has its reference with it; leave it out")
     if args.restore is None and args.output is None:
         raise ConfigError(f"{args.run_id}: nothing to write to; give --output FOLDER")
     from capacity.certify import command
 
     if args.restore is not None:
         return command.restored(args.restore, args.output, args.json)
-    return command.certify(args.results, args.run_id, args.output, args.as_set, args.json)
+    return command.certify(
+        command.Asked(
+            args.results, args.run_id, args.output, args.as_set, args.reference, args.json
+        )
+    )
