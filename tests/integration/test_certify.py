@@ -105,6 +105,31 @@ def test_a_certificate_gives_back_what_the_run_was_trained_on(trained, tiny, cap
     assert [line["tokens"] for line in lines] == wanted.tolist()
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["train.qat=int4", "train.qat_embeddings=true"],
+        ["train.precision=bf16", "train.weights=bf16_stochastic"],
+        ["model.n_experts=2", "model.top_k=1"],
+    ],
+    ids=" ".join,
+)
+def test_runs_of_other_formats_and_forms_are_certified_as_they_were_measured(
+    here, tiny, capfd, other
+):
+    overrides = [*tiny, *other]
+    assert main(["train", *overrides]) == 0
+    capfd.readouterr()
+    run = load(overrides).run_id
+    assert main(["certify", run, "--output", "c", "--json"]) == 0
+    claims = json.loads(capfd.readouterr().out)
+    ideal = claims["entropy_bits"] - claims["ideal_bits"]
+    loose = 0.02 if "train.precision=bf16" in other else 1e-3
+    assert ideal == pytest.approx(claims["recorded"]["bits"], rel=loose)
+    assert main(["certify", "--restore", "c", "--output", "d.npy"]) == 0
+    assert np.array_equal(np.load("d.npy"), training_set(overrides))
+
+
 def test_what_is_printed_names_conventions_and_rivals(trained, capfd):
     assert main(["certify", trained[1]["run_id"], "--output", "c"]) == 0
     text = " ".join(capfd.readouterr().out.split())
