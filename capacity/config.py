@@ -379,7 +379,8 @@ def check_questions(config: Config) -> None:
     about people. For settings that a person gives: of a run that is there, it is known."""
     if config.data.kind in ("bios", "biod", "corpus"):
         asked, measure = config.extraction.mode != "none", config.measure
-        questions.check(worded_data(config.data), measure.context, measure.contexts, asked)
+        data, whole = worded_data(config.data), measure.wording
+        questions.check(data, measure.context, measure.contexts, asked, whole)
 
 
 def _check_coupled(config: Config) -> None:

@@ -38,18 +38,24 @@ def context_of(data: Data, asked: str) -> str:
     )
 
 
-def check(data: WordedData, asked: str, contexts: int, extraction: bool) -> None:
+def check(
+    data: WordedData, asked: str, contexts: int, extraction: bool, wording: bool = False
+) -> None:
     """ConfigError where a question needs more positions than data.seq_len, which the model has.
 
     asked: measure.context; contexts: measure.contexts; extraction: whether questions of extraction
-    are asked besides.
+    are asked besides; wording: whether whole texts are.
     """
     context = context_of(data, asked)
     lexicon = lexicons.of(data)
+    if wording:
+        _check_wording(data, context)
     name = f"a question in context {context}" if isinstance(data, BiosData) else "a question"
     needed = {name: longest(lexicon, data, context, contexts)}
     if extraction and isinstance(data, BiosData):
         needed["a question of extraction"] = _of_extraction(lexicon, data)
+    if wording and isinstance(data, BiosData):
+        needed["a whole text (measure.wording)"] = whole(lexicon, data)
     what, tokens = max(needed.items(), key=lambda item: item[1])
     if tokens > data.seq_len:
         remedy = (
@@ -59,6 +65,28 @@ def check(data: WordedData, asked: str, contexts: int, extraction: bool) -> None
             f"data.seq_len={data.seq_len}: {what} of this data can have {tokens} tokens, and the "
             f"model has data.seq_len positions; give data.seq_len={tokens} or more{remedy}"
         )
+
+
+def _check_wording(data: WordedData, context: str) -> None:
+    if not isinstance(data, BiosData):
+        raise ConfigError(
+            f"measure.wording=true: data.kind={data.kind} has no wording of known entropy; leave "
+            "it out (allowed for bios)"
+        )
+    if context != "text":
+        raise ConfigError(
+            "measure.wording=true: name and values have to be asked in the text at hand; give "
+            "measure.context=text"
+        )
+
+
+@lru_cache(maxsize=256)
+def whole(lexicon: Lexicon, data: BiosData) -> int:
+    """The most tokens of a whole text behind EOS, which is not predicted."""
+    name = _name(lexicon, data)
+    sentences = [_sentence(lexicon, data, attribute, name) for attribute in attributes_of(data)]
+    first = max((one.named - one.later for one in sentences), default=0)
+    return int(data.tag == "main") + sum(one.later for one in sentences) + first
 
 
 @lru_cache(maxsize=256)

@@ -18,6 +18,7 @@ from capacity.declare import (
     start,
     tables,
     text,
+    wording,
 )
 from capacity.declare.field import Measure, Node, Value, node_of, values
 
@@ -27,6 +28,7 @@ MEASURES: dict[str, Measure] = {
     "memorization": memorization.MEASURE,
     "knowledge": knowledge.MEASURE,
     "people": people.MEASURE,
+    "wording": wording.MEASURE,
     "context": context.MEASURE,
     "extraction": extraction.MEASURE,
     "quantization": quantization.MEASURE,

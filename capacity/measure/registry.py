@@ -25,11 +25,13 @@ from capacity.measure import (
     start,
     tables,
     text,
+    wording,
 )
 from capacity.measure import memorization as bits
 from capacity.measure.questions import Asking
 from capacity.model.gpt import GPT
 from capacity.model.numerics import allow_tf32
+from capacity.settings.data import BiosData
 from capacity.settings.quantize import Spec
 from capacity.train import starts
 from capacity.train.loop import Stack
@@ -229,6 +231,15 @@ def _people(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     return people.measure(asked.scores, config.tiers)
 
 
+def _wording(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    config = stack.configs[m]
+    if not config.measure.wording or not isinstance(config.data, BiosData) or not asked.scores:
+        return None
+    world = stack.feed.members[m].world
+    asking = _asking(stack, flat_P, m, config.measure.contexts, None)
+    return wording.measure(world, asking, asked.scores, config.parameters["paper"])
+
+
 def _knowledge_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     held = _knowledge(stack, flat_P, m, 1)
     return {
@@ -350,6 +361,7 @@ COMPUTED = {
 # By name of a measure that is taken besides, where the settings ask for it: None where they do not.
 BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
     "people": _people,
+    "wording": _wording,
     "extraction": _extraction,
     "quantization": _quantization,
     "tables": _tables,

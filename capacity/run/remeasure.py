@@ -13,7 +13,7 @@ from capacity.config import Config, from_dict
 from capacity.data import cache as kept
 from capacity.declare.quantization import asked
 from capacity.feed import used_rows
-from capacity.measure import people, quantization
+from capacity.measure import people, quantization, wording
 from capacity.measure import registry as measures
 from capacity.run.job import Job
 from capacity.train import checkpoint
@@ -47,6 +47,8 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
         parts["text"]["views"] = seen
     if not config.measure.held_out_people:  # the table of people has none any more
         record["measures"].pop(people.MEASURE.name, None)
+    if not config.measure.wording:  # its bits would stand beside knowledge measured anew
+        record["measures"].pop(wording.MEASURE.name, None)
     record["measures"] |= parts
     used_rows.put(record, config)
     record["storage"] = quantization.storage(stack.gpt, config.train)

@@ -26,6 +26,11 @@ class Measure:
         low=0,
         high=2**31 - 1,
     )
+    wording: bool = setting(
+        False,
+        "bios: the code of whole texts, and what is held of their wording (orders and templates), "
+        "whose entropy is known",
+    )
     contexts: int = setting(
         4, "templates or texts in which each value of a person is asked", low=1, high=1000
     )

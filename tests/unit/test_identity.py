@@ -101,6 +101,7 @@ OTHER = {
     "measure.batch_tokens": 512,
     "measure.people": 5,
     "measure.held_out_people": 5,
+    "measure.wording": True,
     "measure.contexts": 2,
     "measure.context": "text",
     "measure.sequences": 50,
