@@ -281,3 +281,24 @@ def test_a_model_that_computes_otherwise_is_told_with_both_machines(copy, capfd)
 def test_an_output_of_no_format_is_refused_before_the_work(capfd, tmp_path):
     message = refused(capfd, "certify", "--restore", UNIFORM, "--output", tmp_path / "x.csv")
     assert ".jsonl or .npy" in message
+
+
+def test_no_other_command_imports_the_coder_or_torch_for_its_help(tmp_path):
+    code = """
+import contextlib, sys
+from capacity.cli.main import main
+shown = ["sweep", "pocket", "--show"]
+for words in (["certify", "--help"], ["list", "studies"], ["schema"], shown):
+    with contextlib.suppress(SystemExit):
+        main(words)
+assert not {"constriction", "torch", "capacity.certify"} & set(sys.modules)
+"""
+    there = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert there.returncode == 0, there.stderr
+    assert "--restore FOLDER" in there.stdout
