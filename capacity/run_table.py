@@ -110,9 +110,13 @@ def columns(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     """What the plan and the measures of a run say, as columns of `table`.
 
     All columns that measures of its kind of data name, NaN where the record does not have them, and
-    families of columns (bits_major, loss_auc, exposure_4) as the record has them.
+    families of columns (bits_major, loss_auc, exposure_4, exposures_mean_tier_1) as the record has
+    them.
     """
     row = PLANNED.get(config.data.kind, _facts)(config, record)
+    for tier in (record["training"].get("tiers") or ()) if record else ():
+        for which in ("min", "mean", "max"):
+            row[f"exposures_{which}_tier_{tier['tier']}"] = tier[f"exposures_{which}"]
     for measure in registry.about(config.data.kind):
         for one in measure.fields:
             if one.column and not one.is_family and not one.optional:

@@ -31,7 +31,11 @@ def rate_figure(classes: Frame, numbers: Mapping[str, Any], what: str) -> Figure
         called = [listed(pair) for pair in zip(drawn["size"], drawn.system, strict=True)]
         drawn = drawn.assign(series=called).sort_values("parameters")
         style = looks(list(dict.fromkeys(drawn.series)))
-        law_words = [entry("law", color=SOFT, lw=0.9, dashes=DASHED)] if what == "accuracy" else []
+        law_words = (
+            [entry("law, beyond guessing", color=SOFT, lw=0.9, dashes=DASHED)]
+            if what == "accuracy"
+            else []
+        )
         legend = [entry(name, ms=4.2, **look) for name, look in style.items()]
         legend += [entry("seen evenly", ms=4.2, ls="none", marker="o", mfc="none", color=SOFT)]
         figure, ax = panel(("times seen", WORDS[what]), legend=[*legend, *law_words])

@@ -241,3 +241,15 @@ def test_text_has_bits_extraction_and_membership_by_tier(tmp_path):
     printed = describe(record, tmp_path)
     # the last line is the path of the record
     assert "AUC (loss)" in printed and max(map(len, printed.splitlines()[:-1])) <= 80
+
+
+def test_the_table_of_laws_has_the_exposures_of_every_class(tmp_path):
+    """The columns that the reference names are those that analysis reads."""
+    config = load(SKEWED)
+    assert set(execute([config], Job(tmp_path, CPU)).values()) == {"finished"}
+    row = run_table.table(tmp_path, [config]).iloc[0]
+    tiers = records.read(tmp_path, config.run_id)["training"]["tiers"]
+    assert len(tiers) == 3
+    for tier in tiers:
+        for which in ("min", "mean", "max"):
+            assert row[f"exposures_{which}_tier_{tier['tier']}"] == tier[f"exposures_{which}"]
