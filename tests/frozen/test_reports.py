@@ -26,7 +26,7 @@ STUDIES = {  # name of the golden files -> study, and what of it is missing
     "canaries": ("morris/canaries@pocket", {}),
     "forgetting": ("morris/forgetting@pocket", {}),
     "budget": ("pocket_budget", {}),
-    "parts": ("parts/uniform@pocket_seeds", {}),
+    "parts": ("parts/uniform@pocket", {}),
     "incomplete": ("pocket", {"without": [0, 9], "failed": [4], "interrupted": [7]}),
 }
 # golden file -> commands whose output is kept besides: a page repeats what fit-laws prints, and
