@@ -34,6 +34,7 @@ REGISTRY = {
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
     "frequency": "capacity.analysis.frequency",
+    "wording": "capacity.analysis.wording",
     "facts": "capacity.analysis.facts",
     "text": "capacity.analysis.text",
     "budget": "capacity.analysis.budget",
