@@ -96,7 +96,7 @@ def test_apportioned_numbers_add_up_and_miss_a_share_by_less_than_one(shares, it
         ({"tiers": ["0.5x0", "0.5x2"]}, "rate 0: expected a whole number from 1 to 4096"),
         ({"tiers": ["0.5x1", "0.5x8192"]}, "rate 8192: expected a whole number from 1 to 4096"),
         ({"tiers": ["half"]}, "expected SHARExRATE, such as 0.25x4"),
-        ({"tiers": [0.5]}, "expected a list of texts"),
+        ({"tiers": [0.5]}, "expected SHARExRATE, such as 0.25x4"),
         ({"tiers": ["0.5x1", "0.5x2"], "zipf": 1.0}, "give only one"),
         ({"zipf": 0.5}, "which is nobody; give fewer tiers than data.zipf_tiers=8"),
         ({"tiers": ["0.999x1", "0.001x2"]}, "of 400 people, which is nobody; give fewer tiers, or"),
