@@ -26,6 +26,7 @@ def _texts(kind: str, texts: str) -> tuple[Field, ...]:
             "entropy_bits_per_text less what the code has beside the name and the values: a lower "
             f"bound of what is known of the wording; {texts}",
             column=f"wording_{kind}_bits_per_text",
+            optional=True,
         ),
         Field(
             f"{kind}.held_bits_per_text_se",
@@ -33,6 +34,7 @@ def _texts(kind: str, texts: str) -> tuple[Field, ...]:
             PER_TEXT,
             f"standard error of wording_{kind}_bits_per_text over people, as a sample of such",
             column=f"wording_{kind}_bits_per_text_se",
+            optional=True,
         ),
     )
 
@@ -81,6 +83,7 @@ MEASURE = Measure(
             PER_TEXT,
             "log2 of the orders of sentences times the templates of each",
             column="wording_entropy_bits_per_text",
+            optional=True,
         ),
         Field(
             "ceiling_bits",
@@ -88,6 +91,7 @@ MEASURE = Measure(
             "bits",
             "entropy_bits_per_text of all fixed texts of all people, 0 where none is fixed",
             column="wording_ceiling_bits",
+            optional=True,
         ),
         *_texts("shown", "texts that training shows"),
         *_texts("fresh", "texts of the same people whose wording training never shows"),
@@ -98,6 +102,7 @@ MEASURE = Measure(
             "held of all wording: wording_shown_bits_per_text times people and fixed texts (one "
             "where none is fixed)",
             column="wording_bits",
+            optional=True,
         ),
         Field(
             "wording_bits_per_parameter",
@@ -105,6 +110,7 @@ MEASURE = Measure(
             "bits per parameter",
             "wording_bits / parameters_paper",
             column="wording_bits_per_parameter",
+            optional=True,
         ),
     ),
     describe=lines,

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 SCHEMA = 2
 NEW = "new wording"
 PAIR = ["size", "people", "exposures_planned", "system", "seed"]
-INPUTS = ("seed", "gain_last_tenth", "bits", "wording_bits", "wording_shown_bits_per_text")
+MEASURED = ("wording_bits", "wording_shown_bits_per_text", "wording_ceiling_bits")
+INPUTS = ("seed", "gain_last_tenth", "bits", *MEASURED)
 
 
 def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -60,6 +61,8 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
 
 def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
     """`analyse` of planned runs and their table alone."""
+    absent = [name for name in MEASURED if name not in table]  # before a first run has them
+    table = table.assign(**dict.fromkeys(absent, np.nan))
     table = checked(table, ["run_id", "status", *INPUTS], list(INPUTS), "fit")
     known = _described(planned)
     runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])

@@ -94,3 +94,9 @@ def test_page_and_figure_show_both_rulers(runs):
     }
     assert "## What is held of facts and of wording" in markdown.render(kinds.document(one))
     assert kinds.residuals(one) == []
+
+
+def test_before_the_first_run_there_is_nothing_to_judge(runs):
+    rows = run_table.table(Path("no such folder"), runs)
+    with pytest.raises(ValueError, match="no run to judge: none of 18 finished"):
+        analysis.analysed(runs, rows, "study")
