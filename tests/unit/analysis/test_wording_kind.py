@@ -98,5 +98,5 @@ def test_page_and_figure_show_both_rulers(runs):
 
 def test_before_the_first_run_there_is_nothing_to_judge(runs):
     rows = run_table.table(Path("no such folder"), runs)
-    with pytest.raises(ValueError, match="no run to judge: none of 18 finished"):
+    with pytest.raises(ValueError, match="no finished run to fit: 0 failed, 18 missing"):
         analysis.analysed(runs, rows, "study")
