@@ -62,11 +62,11 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
     classes = points(runs)
     if classes.empty:
         raise ValueError(f"no run to fit: none of {len(runs)} finished")
-    guess = classes.guess.astype(float).fillna(0.0)
+    guess = classes.guess.astype(float)  # unknown where a record does not say it
     classes["beyond"] = (classes.accuracy - guess) / (1 - guess).clip(lower=1e-9)
     laws, orders, costs = [], [], []
     for system, mine in classes.groupby("system", sort=True):
-        skew = mine[(mine.rates != EVEN) & (mine.tier > 0)]
+        skew = mine[(mine.rates != EVEN) & (mine.tier > 0) & mine.beyond.notna()]
         laws.append({"system": system, **_law(skew)})
         orders.append({"system": system, **_order(skew)})
         costs += _costs(str(system), runs[runs.system == system])

@@ -132,6 +132,15 @@ def test_what_gives_no_law_says_why(runs):
     assert "2 replicates; the jackknife needs 3" in said(found(few))
 
 
+def test_accuracy_without_what_guessing_gets_is_in_no_law(runs):
+    rows = table(runs)
+    unknown = rows.run_id[rows.accuracy_tier_1.notna()].iloc[0]
+    rows.loc[rows.run_id == unknown, "accuracy_most_shown_tier_1"] = np.nan
+    one = found(runs, rows)
+    assert one.numbers["laws"][0]["points"] == 9 * 6 - 1
+    assert one.numbers["orders"][0]["runs"] == 8
+
+
 def test_people_who_were_never_seen_are_a_class(runs):
     rows = table(runs).assign(people_held_out_accuracy=0.07)
     one = found(runs, rows)
