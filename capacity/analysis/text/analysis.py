@@ -27,6 +27,7 @@ from capacity.analysis.text import (
     forgetting,
     random_capacity,
     sizes,
+    subset_effects,
 )
 from capacity.analysis.text import double_descent as descent
 from capacity.analysis.text import membership_law as law
@@ -123,6 +124,9 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     )
     if risks := at_risk.of(done, scores):
         result["at_risk"] = plain(risks)
+    effects, of_sequences = subset_effects.of(done, scores)
+    if effects:
+        result["subsets"] = plain(effects)
     if several:
         result["notes"].append(sizes.UNKNOWN)
     if known := attacks.known_prefix(done, scores):
@@ -135,6 +139,8 @@ def analyse(study: Study, table: Frame, results: Path, options: Options) -> Find
     tables = {"runs.csv": runs, "attacks.csv": attacks.over_models(done), "roc.csv": roc.round(5)}
     if len(singles):
         tables["canaries.csv"] = singles
+    if len(of_sequences):
+        tables["sequences.csv"] = of_sequences
     return Finding("text", FILE, cast(dict[str, Any], result), tables, Drawn(roc))
 
 

@@ -19,6 +19,7 @@ from capacity.analysis.text.schema import (
     ForgettingCell,
     Frame,
     Memory,
+    SubsetEffects,
 )
 from capacity.analysis.text.tables import KINDS
 from capacity.analysis.text.tables_forgetting import SHORT_KINDS
@@ -70,6 +71,8 @@ def draw(finding: Finding) -> dict[str, Figure]:
     elif memory["canaries"] is not None:
         figures["canaries"] = canary_figure(runs, memory["canaries"])
         figures["extraction"] = extraction_figure(runs, memory["canaries"])
+    if found := [one for one in memory.get("subsets", []) if one["tenths"]]:
+        figures["subsets"] = subsets_figure(found)
     if memory["descent"]:
         figures["descent"] = descent_figure(memory["descent"])
         figures["generalised"] = generalised_figure(memory["descent"])
@@ -287,6 +290,26 @@ def _resolved(roc: Frame, runs: Frame) -> tuple[float, Frame]:
     if kept.fpr.nunique() < 2:
         return float(roc.fpr.min()), roc
     return float(kept.fpr.min()), kept
+
+
+def subsets_figure(found: Sequence[SubsetEffects]) -> Figure:
+    """Memorized bits, means of tenths of the sequences by their code length in models that have not
+    seen them, 95% over sequences, by family of models."""
+    with drawing():
+        names = [f"{one['model']}, {digits(one['tokens_per_parameter'])} tokens/P" for one in found]
+        style = looks(names)
+        figure, ax = panel(
+            ("bits of code, unseen", "memorized bits"),
+            legend=[entry(name, ms=4, **style[name]) for name in names],
+        )
+        for name, one in zip(names, found, strict=True):
+            x, y, se = np.array(one["tenths"]).T
+            look = style[name]
+            band = {"color": look["color"], "alpha": 0.18, "lw": 0}
+            ax.fill_between(x, y - 1.96 * se, y + 1.96 * se, gid=f"95% of {name}", **band)
+            ax.plot(x, y, ms=4, lw=1.1, gid=name, **look)
+        ax.axhline(0, color=GUIDE, lw=0.6, gid="nothing memorized")
+        return figure
 
 
 def descent_figure(descents: Mapping[str, Descent]) -> Figure:

@@ -374,11 +374,60 @@ class AtRisk(TypedDict):
     highest: list[HighestRisk]
 
 
+@final
+class InfluenceOfPair(TypedDict):
+    """Of `subset_effects`: rows of the pool, of the one that was seen and of the one whose loss it
+    lowers by so many bits; surely: beyond all that chance gives."""
+
+    seen: int
+    on: int
+    bits: float
+    se: float
+    surely: bool
+
+
+@final
+class Influence(TypedDict):
+    """pairs: looked at, ordered; surely: beyond all that chance gives; tail, chance: share of pairs
+    beyond `fitting.subsets.TAIL`, and by permutation."""
+
+    pairs: int
+    surely: int
+    tail: float
+    chance: float
+    strongest: list[InfluenceOfPair]
+
+
+@final
+class SubsetEffects(TypedDict):
+    """Of `subset_effects.of`: models that differ in their seed, each trained on half of the pool.
+    bits: memorized of `members` sequences, as many as a model has seen, with its 95% over models;
+    above, surely: `fitting.subsets.Memorized`; rho: `fitting.subsets.Rarity`, None with too
+    few models; influence: None where there are too many pairs."""
+
+    model: str
+    tokens_per_parameter: float
+    parameters: float
+    models: int
+    sequences: int
+    members: float
+    bits: float
+    interval: list[float]
+    above: float
+    surely: int
+    rho: float | None
+    rho_interval: list[float] | None
+    rho_p: float | None
+    tenths: list[list[float]]
+    influence: Influence | None
+
+
 class Memory(TypedDict):
     """The file. laws, predictions: by value, f1_median and auc of the loss attack; descent: by
     model; forms: rows of `fitting.selection.forms`; verdicts: rows of `published.verdict`;
     at_risk: absent where no run has scores of 99 held-out sequences, and from files of before
-    2026-11-29."""
+    2026-11-29; subsets: absent without 16 shadow models of one family, and from files of before
+    2026-11-30."""
 
     kind: str
     schema: int
@@ -401,3 +450,4 @@ class Memory(TypedDict):
     verdicts: list[dict[str, Any]]
     forgetting: Forgetting | None
     at_risk: NotRequired[list[AtRisk]]
+    subsets: NotRequired[list[SubsetEffects]]

@@ -33,6 +33,7 @@ from capacity.analysis.text import (
     tables_forgetting,
     wording_forgetting,
     wording_risk,
+    wording_subsets,
 )
 from capacity.analysis.text import membership_law as law
 from capacity.analysis.text.analysis import broken, overlapping, targets_of
@@ -64,6 +65,7 @@ CAPTIONS = {  # in the order of a reader
     "generalised": "Memorized and generalised bits",
     "roc": "ROC curves of the attacks",
     "roc_shadows": "ROC curves of the attacks with shadow models",
+    "subsets": "Memorized bits of sequences by their code length in models without them",
 }
 CONVENTIONS = [
     (
@@ -188,6 +190,8 @@ def _sections(numbers: Memory, runs: Frame, attacks: Frame) -> list[Section]:
         out.append(Section("attacks", "Attacks", shown))
     if shown := wording_risk.tables(numbers):
         out.append(Section("at_risk", "Who is at risk", shown))
+    if shown := wording_subsets.tables(numbers):
+        out.append(Section("subsets", "What single sequences cost", shown))
     if (forgetting := numbers["forgetting"]) is not None:
         out.append(Section("forgetting", "Forgetting", tables_forgetting.forgetting(forgetting)))
     elif numbers["canaries"] is not None:
@@ -277,6 +281,7 @@ def _answers(
         answers += _canaries(numbers["canaries"])
     answers += _shadows(attacks)
     answers += wording_risk.answers(numbers)
+    answers += wording_subsets.answers(numbers)
     if answers:
         return answers
     f1 = numbers["laws"]["f1_median"]
