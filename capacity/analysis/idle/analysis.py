@@ -24,7 +24,7 @@ import pandas as pd
 
 from capacity.analysis import labels
 from capacity.analysis.finding import Finding, Options, head
-from capacity.analysis.idle import allocation, tuning
+from capacity.analysis.idle import allocation, signs, tuning
 from capacity.analysis.idle.reading import PLAIN, described, joined, system
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED, RISING
 from capacity.base.files import plain
@@ -99,6 +99,7 @@ def analysed(
         "finished": int((runs.status == "finished").sum()),
         "laws": laws,
         "models": _models(runs, full),
+        "signs": signs.judged(full, choices, _not_at_the_end),
         "allocation": allocation.curves(full, choices),
         "choices": [{k: v for k, v in row.items() if k not in ("condition", "form")}
                     for row in choices],
@@ -189,7 +190,10 @@ def _law(
     rest = runs[(runs.condition == condition) & (runs.form == form) & ~runs.chosen & ~runs.chose]
     rest = rest[(rest.status == "finished") & rest.model.isin(law["chose"])]
     law["other_recipes"] = sorted(set(rest.model))
-    law["withheld"] = [*tuning.reasons(choices, condition, form, system), *_not_at_the_end(full)]
+    law["withheld"] = [
+        *tuning.reasons(choices, condition, form, PLAIN, system),
+        *_not_at_the_end(full),
+    ]
     return law
 
 

@@ -116,11 +116,11 @@ def of_law(runs: Frame) -> Frame:
     return mine[keep]
 
 
-def reasons(choices: Sequence[dict[str, Any]], condition: int, form: int, system: str) -> list[str]:
-    """Why kappa of a system cannot be told: of its models, and of the plain ones beside them."""
+def reasons(choices: Sequence[dict[str, Any]], condition: int, form: int, *of: str) -> list[str]:
+    """Why the best recipe of some systems is not known, model by model."""
     return [
         f"{row['model']}: {reason}"
         for row in choices
-        if (row["condition"], row["form"]) == (condition, form) and row["system"] in (PLAIN, system)
+        if (row["condition"], row["form"]) == (condition, form) and row["system"] in of
         for reason in row["reasons"]
     ]

@@ -23,19 +23,20 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
-from capacity.analysis.idle import allocation
+from capacity.analysis.idle import allocation, signs
 from capacity.analysis.idle.analysis import UNREAD, told
 from capacity.analysis.idle.reading import READ
 from capacity.analysis.random.wording import DECAYED, STRICT
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.table import Column, Table
-from capacity.base.words import count, digits, ends, joined, percent, plural, span
+from capacity.base.words import count, digits, ends, joined, p_value, percent, plural, span
 from capacity.naming import listed, text
 
 if TYPE_CHECKING:
     import pandas
 
 DASH = "–"
+MORE = {1: "more", -1: "less"}  # than the plain model of the same layers and width
 FORMULA = "C = alpha (P_active + kappa P_idle)"
 CAPTIONS = {
     "total": "Bits against total parameters",
@@ -95,6 +96,7 @@ def document(finding: Finding) -> Document:
     sections = [
         Section("models", "What each model holds", [_models(fit)]),
         Section("laws", FORMULA, [Laws([_law(law) for law in fit["laws"]])]),
+        *_signs_section(fit),
         Section("tuning", "Recipes: chosen at one amount of data, then frozen", _tuning(fit)),
     ]
     if fit.get("allocation"):
@@ -106,7 +108,11 @@ def document(finding: Finding) -> Document:
         sections.append(published_rows.section(fit["verdicts"], here))
     return Document(
         f"Active and idle parameters in {fit['study']}",
-        [*(_answer(law) for law in fit["laws"]), *map(_divided, fit.get("allocation", ()))],
+        [
+            *(_answer(law) for law in fit["laws"]),
+            *map(_divided, fit.get("allocation", ())),
+            *_signs_said(fit),
+        ],
         sections,
         _flags(fit),
         _notes(fit),
@@ -220,6 +226,58 @@ def _models(fit: Mapping[str, Any]) -> Table:
         key="per added: bits per parameter that it has more than the plain model of its size, 95% "
         "over seeds; read: rows of its least used table that training reads",
         marks={"r": "some run still rising"},
+    )
+
+
+def _signs_said(fit: Mapping[str, Any]) -> list[str]:
+    """How published signs fare, in a sentence per verdict."""
+    out = []
+    for verdict in (signs.AGREES, signs.DIFFERS, signs.UNKNOWN):
+        mine = [row for row in fit.get("signs", ()) if row["verdict"] == verdict]
+        told = [f"{_named(row)} {MORE[row['published']]} {row['outcome']}" for row in mine]
+        if told:
+            out.append(f"Published signs, **{verdict}**: {'; '.join(told)}.")
+    return out
+
+
+def _signs_section(fit: Mapping[str, Any]) -> list[Section]:
+    if not (rows := fit.get("signs")):  # none is published of these systems, or another version
+        return []
+    sources = "; ".join(dict.fromkeys(row["source"] for row in rows))
+    lines = [
+        f"{_named(row)}, {row['outcome']}: {row['verdict']}: {row['reason']}."
+        for row in rows
+        if row["reason"]
+    ]
+    lines.append(f"Published are losses and scores, so that signs are compared: {sources}.")
+    title = "Published signs, by permutation within sizes"
+    return [Section("signs", title, [_signs(rows), Bullets(lines)])]
+
+
+def _signs(rows: Sequence[Mapping[str, Any]]) -> Table:
+    headings = ("system", "sizes", "of", "ratio", "published", "runs", "p", "verdict")
+    cells = [
+        [
+            _named(row),
+            ", ".join(row["sizes"]),
+            row["outcome"],
+            DASH
+            if row["ratio"] is None
+            else f"{digits(row['ratio'])} {ends(row['interval'])}".strip(),
+            MORE[row["published"]],
+            f"{row['runs'][0]}, {row['runs'][1]}",
+            p_value(row["p"]),
+            row["verdict"],
+        ]
+        for row in rows
+    ]
+    left = ("system", "sizes", "of", "published", "verdict")
+    return Table(
+        [Column(h, right=h not in left, detail=h in ("runs", "sizes")) for h in headings],
+        cells,
+        key="ratio: to the plain model of the same layers and width, mean of logarithms over "
+        f"sizes, 95% by t over seeds; {signs.AGREES} or {signs.DIFFERS}: p <= {signs.ALPHA:.0%}, "
+        "and no training of the lower side is known to be short",
     )
 
 

@@ -200,3 +200,59 @@ def test_document_figures_and_files(pair, tmp_path):
     ]
     gain = (row["bits"] - same[0]["bits"]) / row["added"]["parameters"]
     assert row["added"]["value"] == pytest.approx(gain, rel=1e-6)
+
+
+def signs(runs, rows=None, **planted):
+    return {
+        (row["system"], row["outcome"]): row
+        for row in found(runs, rows, **planted).numbers["signs"]
+    }
+
+
+def test_published_signs_agree_where_idle_parameters_hold_less_than_active_ones(runs):
+    """More bits than the plain model and fewer per parameter. Three runs a side and size: p = 2 /
+    (6 choose 3)^2. The product keys of 2x16 have fewer parameters than the plain model: of those of
+    2x8 alone no more bits are asked for."""
+    every = signs(runs, noise=0.003, kappas={"stem": 1.0})
+    assert set(every) == {
+        *((name, "bits") for name in KAPPAS),
+        ("experts", "bits per parameter"),
+        ("keys", "bits per parameter"),
+    }
+    assert every.pop(("keys", "bits"))["sizes"] == ["2x8"]
+    for (_, outcome), row in every.items():
+        assert row["verdict"] == "agrees" and row["reason"] is None
+        assert row["p"] == row["smallest_p"] == 2 / 400 and row["runs"] == [6, 6]
+        assert (row["ratio"] > 1) == (outcome == "bits")
+    said = shown(found(runs, noise=0.003))
+    assert "Published signs, agrees: experts more bits;" in said and "arXiv 2412.09764" in said
+
+
+def test_a_sign_that_is_the_other_one_differs_and_noise_tells_nothing(runs):
+    every = signs(runs, noise=0.003, kappas={"experts": 1.5, "stem": 0.0})
+    assert every["experts", "bits per parameter"]["verdict"] == "differs"
+    assert every["stem", "bits"]["verdict"] == "differs"
+    row = signs(runs, noise=0.1, kappas={"engram": -0.5})["engram", "bits"]
+    assert row["p"] > 0.05 and row["verdict"] == "cannot tell" and "p is above 5%" in row["reason"]
+
+
+def test_what_more_training_of_the_lower_side_could_turn_is_no_sign(runs):
+    rows = table(runs, noise=0.003)
+    known = reading.described(runs, BEST).set_index("run_id")
+    system = rows.run_id.map(known.system)
+    every = signs(runs, rows.assign(gain_last_tenth=np.where(system == "experts", 0.05, 0.0)))
+    assert every["experts", "bits"]["verdict"] == "agrees"  # more training adds to it
+    row = every["experts", "bits per parameter"]
+    assert row["verdict"] == "cannot tell" and "6 runs still rising" in row["reason"]
+    assert row["p"] <= 0.05  # the number stays
+    every = signs(runs, rows.assign(gain_last_tenth=np.where(system == "plain", 0.05, 0.0)))
+    assert every["experts", "bits"]["verdict"] == "cannot tell"
+    assert every["experts", "bits per parameter"]["verdict"] == "agrees"
+
+
+def test_a_sign_needs_as_many_runs_as_its_p(pair):
+    few = plan(seeds=(1,), widths=(8,))
+    row = signs(few)["engram", "bits"]
+    assert row["verdict"] == "cannot tell" and row["reason"] == (
+        "so few runs cannot reach a p of 5%"
+    )
