@@ -87,11 +87,8 @@ def analysed(
     }
     shown = runs.sort_values(["system", "parameters", "batch", "replicate", "run_id"])
     keys = [*CELL, "facts"]
-    curve = (
-        probes.groupby([*keys, "step"], sort=False).bits.agg(["mean", "count"]).reset_index()
-        if len(probes)
-        else probes
-    )
+    drawn, _ = reading.shown(probes)  # of all cells it would be the log over again
+    curve = drawn.groupby([*keys, "step"], sort=False).bits.agg(["mean", "count"]).reset_index()
     tables = {
         "runs.csv": shown,
         "parts.csv": found,

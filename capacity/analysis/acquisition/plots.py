@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from capacity.analysis.acquisition.analysis import RANK
+from capacity.analysis.acquisition.reading import shown
 from capacity.analysis.finding import Finding
 from capacity.base.frames import Frame
 from capacity.figures.style import DASHES, GUIDE, drawing, entry, looks, panel
 from capacity.figures.ticks import log_ticks
-from capacity.naming import listed
 
 
 def draw(finding: Finding) -> dict[str, Figure]:
@@ -23,16 +23,6 @@ def draw(finding: Finding) -> dict[str, Figure]:
     if len(later):
         out["held"] = held_figure(later)
     return out
-
-
-def shown(table: Frame) -> tuple[Frame, str]:
-    """The largest model, its smallest batch and the first system, and these in words."""
-    mine = table[table.parameters == table.parameters.max()]
-    mine = mine[mine.batch == mine.batch.min()]
-    mine = mine[mine.system == sorted(mine.system)[0]]
-    first = mine.iloc[0]
-    system = "" if first.system == "all runs" else str(first.system)
-    return mine, listed([str(first["size"]), f"batch of {first.batch}", system])
 
 
 def _drawn(ax: Any, mine: Frame, x: str, y: str) -> None:

@@ -146,3 +146,13 @@ def held_bits(one: Mapping[str, Any]) -> np.ndarray:
     later = np.array(one["later"], float).reshape(len(before), -1)
     others = np.array(one["never_before"], float), np.array(one["never_later"], float)
     return acquisition.held(before[:, 0], best[:, -1], later, *others) / math.log(2)
+
+
+def shown(table: Frame) -> tuple[Frame, str]:
+    """The largest model, its smallest batch and the first system, and these in words."""
+    mine = table[table.parameters == table.parameters.max()]
+    mine = mine[mine.batch == mine.batch.min()]
+    mine = mine[mine.system == sorted(mine.system)[0]]
+    first = mine.iloc[0]
+    system = "" if first.system == "all runs" else str(first.system)
+    return mine, naming.listed([str(first["size"]), f"batch of {first.batch}", system])
