@@ -38,6 +38,7 @@ NUMBERS = (
     *("effectivity", "gained", "held", "a", "threshold", "threshold_tokens", "r2"),
     "bits_per_decade",
 )
+POSITIVE = ("threshold", "threshold_tokens")
 RANK = {
     name: i
     for names in (("duplicate", "paraphrase", "once", "never"),
@@ -135,16 +136,21 @@ def _cells(found: Frame) -> list[dict[str, Any]]:
         row |= {"facts": int(mine.facts.iloc[0]), "replicates": len(mine)}
         row["why"] = next((why for why in mine.why if why), "")
         for name in NUMBERS:
-            row[name] = _over(mine[name].to_numpy(float))
+            row[name] = _over(mine[name].to_numpy(float), log=name in POSITIVE)
         out.append(row)
     return out
 
 
-def _over(values: np.ndarray) -> dict[str, Any] | None:
-    """Mean over replicates with its t interval (None for a single one); None without a number."""
+def _over(values: np.ndarray, *, log: bool = False) -> dict[str, Any] | None:
+    """Mean over replicates with its t interval (None for a single one), of logarithms where steps
+    are counted; None without a number."""
     told = values[np.isfinite(values)]
+    told = np.log(told) if log else told
     if not len(told):
         return None
     low, high = t_interval(told)
     ends = None if np.isnan(low) else [low, high]
-    return {"value": float(told.mean()), "interval": ends, "replicates": len(told)}
+    value = float(told.mean())
+    if log:
+        value, ends = float(np.exp(value)), None if ends is None else np.exp(ends).tolist()
+    return {"value": value, "interval": ends, "replicates": len(told)}

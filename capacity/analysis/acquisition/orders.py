@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from capacity.base.frames import Frame
 from capacity.fitting.statistics import ALPHA
@@ -39,49 +38,49 @@ class Order:
     table: Callable[[Frame], Frame]
 
 
-def _by(column: str, outcome: str, order: tuple[str, ...], **where: tuple[str, ...]) -> Any:
-    def table(parts: Frame) -> Frame:
-        mine = parts
-        for name, values in where.items():
-            mine = mine[mine[name].isin(values)]
-        grid = mine.pivot_table(
-            index="replicate", columns=column, values=outcome, aggfunc=_all_or_none
-        )
-        columns = order or sorted(grid.columns)
-        return grid.reindex(columns=list(columns))
-
-    return table
+THINGS = ["replicate", "size", "batch", "arm", "kind"]
 
 
-def _all_or_none(values: pd.Series) -> float:
-    """The mean, nan where one of them is: two conditions are averages over the same things."""
-    return float(values.mean(skipna=False))
+def _paired(parts: Frame, column: str, outcome: str) -> Frame:
+    """Replicate by condition: means over those of THINGS besides that have a number for every
+    condition, so that conditions are averages over the same things."""
+    things = [
+        name for name in THINGS if name != column and (name, column) != ("size", "parameters")
+    ]
+    told = parts[parts[outcome].notna()]
+    wide = told.pivot_table(index=things, columns=column, values=outcome)
+    return wide.dropna().groupby("replicate").mean()
+
+
+def _some(parts: Frame, arms: tuple[str, ...], kinds: tuple[str, ...]) -> Frame:
+    return parts[parts.arm.isin(arms) & parts.kind.isin(kinds)]
+
+
+def _kinds(parts: Frame) -> Frame:
+    grid = _paired(_some(parts, ("duplicate",), SAME_VALUE), "kind", "gained")
+    return grid.reindex(columns=["semantic", "memorization"])
 
 
 def _gap(parts: Frame) -> Frame:
     """By arm, bits gained in the wording of the first view beyond those in other wordings."""
-    keys = ["replicate", "size", "batch", "arm"]
-    wide = parts[parts.arm.isin(REPEATED)].pivot_table(index=keys, columns="kind", values="gained")
+    keys = [name for name in THINGS if name != "kind"]
+    some = _some(parts, REPEATED, SAME_VALUE)
+    wide = some.pivot_table(index=keys, columns="kind", values="gained")
     gap = (wide["memorization"] - wide["semantic"]).rename("gap").reset_index()
-    grid = gap.pivot_table(index="replicate", columns="arm", values="gap")
-    return grid.reindex(columns=list(REPEATED))
+    return _paired(gap.assign(kind=""), "arm", "gap").reindex(columns=list(REPEATED))
 
 
-def _batches(outcome: str) -> Any:
-    def table(parts: Frame) -> Frame:
-        some = parts[parts.arm.isin(REPEATED) & parts.kind.isin(SAME_VALUE)]
-        grid = some.pivot_table(
-            index="replicate", columns="batch", values=outcome, aggfunc=_all_or_none
-        )
-        return grid[sorted(grid.columns)]
+def _arms(parts: Frame) -> Frame:
+    grid = _paired(_some(parts, REPEATED, SAME_VALUE), "arm", "a")
+    return grid.reindex(columns=list(reversed(REPEATED)))
 
-    return table
+
+def _batches(parts: Frame) -> Frame:
+    return _paired(_some(parts, REPEATED, SAME_VALUE), "batch", "a")
 
 
 def _sizes(parts: Frame) -> Frame:
-    some = parts[parts.arm.isin(REPEATED) & parts.kind.isin(SAME_VALUE)]
-    grid = some.pivot_table(index="replicate", columns="parameters", values="effectivity")
-    return grid[sorted(grid.columns)]
+    return _paired(_some(parts, REPEATED, SAME_VALUE), "parameters", "effectivity")
 
 
 GAINED, PER_DECADE = "bits gained", "part lost per decade"
@@ -91,7 +90,7 @@ ORDERS = (
         GAINED,
         1,
         FIGURE,
-        _by("kind", "gained", ("semantic", "memorization"), arm=("duplicate",)),
+        _kinds,
     ),
     Order("gap of the two: paraphrase after duplicate", GAINED, -1, FIGURE, _gap),
     Order(
@@ -99,9 +98,9 @@ ORDERS = (
         PER_DECADE,
         1,
         DECAY,
-        _by("arm", "a", ("paraphrase", "duplicate"), kind=SAME_VALUE),
+        _arms,
     ),
-    Order("size of the batch", PER_DECADE, -1, DECAY, _batches("a")),
+    Order("size of the batch", PER_DECADE, -1, DECAY, _batches),
     Order(
         "size of the model",
         "bits per view (effectivity)",

@@ -34,8 +34,8 @@ BATCH = "train.batch_size"
 LEFT = ("train.start_from", "train.lr")
 NEVER = "never"
 # standard errors over facts that a gain above never shown ones needs for a share of it to have a
-# size: of a few facts, and of as many arms and kinds as a study has, 2 would often be chance
-ERRORS = 4.0
+# size: it is told from none at 95%
+ERRORS = 2.0
 
 
 def described(runs: Sequence[Config]) -> Frame:

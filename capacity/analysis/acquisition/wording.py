@@ -54,7 +54,10 @@ CONVENTIONS = [
         "quartiles",
     ),
     ("a", "part of R that is lost per decade of steps"),
-    ("R = 0", "steps, and tokens, at which the line meets 0 (learnability threshold)"),
+    (
+        "R = 0",
+        "steps, and tokens, at which the line meets 0 (learnability threshold): mean of logarithms",
+    ),
     ("interval over replicates", "95%: Student's t over replicates that have a number"),
     RESIDUAL,
 ]
@@ -89,7 +92,7 @@ def document(finding: Finding) -> Document:
         ],
         [Flag(*FAILED, fit["failed"]), Flag(*MISSING, fit["missing"])],
         [
-            "R has no size where nothing was gained: a cell whose gain is within four standard "
+            "R has no size where nothing was gained: a cell whose gain is within two standard "
             "errors of what never shown facts get has bits alone.",
             "A search for the best of several probes finds a gain where there is none; facts that "
             "are never shown are searched alike, and what they get is taken off.",
