@@ -18,7 +18,16 @@ from typing import Any
 
 from capacity import counts
 from capacity.base.errors import ConfigError, nearest
-from capacity.data import canaries, checks, lexicons, questions, resolve, snapshots, text
+from capacity.data import (
+    canaries,
+    checks,
+    lexicons,
+    questions,
+    resolve,
+    snapshots,
+    text,
+    timed_facts,
+)
 from capacity.data.tiers import Tiers
 from capacity.parts import heads, registry, training
 from capacity.settings import field as settings
@@ -371,6 +380,7 @@ def check(config: Config) -> None:
         )
     if isinstance(config.data, TextData):
         canaries.check(config.data, config.steps, config.train.batch_size)
+        timed_facts.check(config.data, config.steps, config.train.batch_size)
         checks.check_views(config.data, config.steps, config.train.batch_size)
 
 

@@ -23,7 +23,8 @@ def freeze(study: Study, results: Path) -> list[str]:
         for record in stored
         if record["status"] == "finished"
         and "text" in record["measures"]  # nothing here reads those of people
-        and "canary_kinds" not in record["measures"]["text"]  # nor those of single items' studies
+        # nor those of studies of single items and of new facts
+        and not {"canary_kinds", "facts"} & record["measures"]["text"].keys()
         and (table := archive.scores(results, record["run_id"])) is not None
     }
     return lines + (_scores(folder / archive.SCORES, tables) if tables else [])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # In this order: a study is of the first kind that applies to it.
 REGISTRY = {
     "context": "capacity.analysis.context",
+    "acquisition": "capacity.analysis.acquisition",
     "items": "capacity.analysis.items",
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",

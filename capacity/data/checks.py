@@ -296,7 +296,7 @@ def _check_text_tiers(data: TextData, items: int) -> None:
 def check_views(data: TextData, steps: int, batch_size: int) -> None:
     """Canaries at set steps (data.last_view, feed/canary_schedule.py) have to fit into the
     training."""
-    if data.last_view is None:
+    if data.last_view is None or data.facts:
         return
     last, most = round(data.last_view * steps), max(data.repeats, default=0)
     if not data.canaries or not most or 0 not in data.repeats:

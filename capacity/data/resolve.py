@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from capacity.base.errors import ConfigError
 from capacity.base.words import percent
-from capacity.data import canaries, entropy, lexicons, sources, text, tiers
+from capacity.data import canaries, entropy, lexicons, sources, text, tiers, timed_facts
 from capacity.data.facts import MOST_UNASKED, Facts
 from capacity.data.lexicon import Lexicon
 from capacity.settings import field as settings
@@ -151,6 +151,7 @@ class TextResolved(SequencesResolved[TextData]):
         inserted = data.canaries * sum(data.repeats) * canaries.count(data)
         if data.last_view is not None or data.view_windows:  # seen at set steps
             inserted = 0
+        inserted += timed_facts.known_rows(data)
         if data.trained_on in ("reference", "others"):
             return (data.n_reference or 0) + inserted
         return ((items + data.n_held_out) // 2 if data.trained_on == "half" else items) + inserted
@@ -170,6 +171,11 @@ class TextResolved(SequencesResolved[TextData]):
             del out["n_reference"]
         if not data.canaries:
             del out["repeats"]
+        if not data.facts:
+            for name in ("fact_views", "held_out_wordings"):
+                out.pop(name, None)
+        if not data.facts and not data.known_facts:
+            out.pop("fact_wordings", None)
         for name in (
             "tokens_per_parameter",
             "source",

@@ -41,6 +41,7 @@ NAMES = {
     "end": r"low|high",
     "tier": r"\d+",
     "group": r"\d+",
+    "part": r"\d+",
 }
 _NAME = re.compile(r"\{(\w+)\}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from capacity.declare import canary_kinds, tiers
+from capacity.declare import canary_kinds, tiers, timed_facts
 from capacity.declare.field import (
     FLOAT,
     INT,
@@ -411,6 +411,7 @@ MEASURE = Measure(
         *CANARIES,
         *canary_kinds.FIELDS,
         Field("views", SECTION, optional=True),
+        *timed_facts.FIELDS,
         *MEMBERSHIP,
         *SPLIT,
         *COPIES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from capacity.base.words import span
-from capacity.declare import canary_kinds, tiers
+from capacity.declare import canary_kinds, tiers, timed_facts
 
 SIDES = {"members": "trained on", "held_out": "held out"}
 
@@ -38,6 +38,7 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     if "canaries" in m:
         out += _canaries(m)
     out += canary_kinds.lines(m, record)
+    out += timed_facts.lines(m)
     return [*out, *tiers.of_sequences(m, record["training"]), *_control(m)]
 
 

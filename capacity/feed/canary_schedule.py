@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from capacity.data import canaries as kinds
+from capacity.data import timed_facts
 from capacity.feed.batches import order
 from capacity.settings.data import TextData, text_data
 
@@ -62,6 +63,8 @@ def probe_steps(config: Config) -> tuple[int, ...]:
     if not probed(config):
         return ()
     data = text_data(config.data)
+    if data.facts:
+        return timed_facts.probe_steps(data, config.steps)
     return _probe_steps(config.steps, last_step(config), data.view_spacing, max(data.repeats))
 
 
@@ -105,10 +108,20 @@ def _in_windows(data: TextData, steps: int) -> tuple[np.ndarray, np.ndarray, np.
     return step, copy, np.arange(len(step)) - np.searchsorted(step, step)
 
 
+@lru_cache(maxsize=64)
+def _of_facts(data: TextData, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    shown = timed_facts.steps_of_views(data, steps)[: 3 * data.facts]  # but controls
+    views = sorted((s, n) for n, s in enumerate(step for mine in shown for step in mine))
+    step, view = np.array(views, np.int64).reshape(-1, 2).T
+    return step, view, np.arange(len(step)) - np.searchsorted(step, step)
+
+
 def schedule(config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every view: step (from 0, rising), row behind the training set (the canary, or the copy of
     a view in a window), and its place among the views of that step; int64 each."""
     data = text_data(config.data)
+    if data.facts:
+        return _of_facts(data, config.steps)
     if data.view_windows:
         return _in_windows(data, config.steps)
     return _schedule(last_step(config), data.view_spacing, data.canaries, data.repeats)

@@ -24,6 +24,7 @@ from capacity.base.rng import raw_words
 from capacity.config import Config
 from capacity.data import canaries as kinds_of_canaries
 from capacity.data import text
+from capacity.feed import facts as fact_rows
 from capacity.feed import inserted
 from capacity.settings.data import TextData, text_data
 
@@ -45,6 +46,7 @@ class Split:
     inserted: inserted.Inserted
     candidates: np.ndarray  # int32 [n, S]: drawn like canaries, never trained on
     once: bool  # each canary stands behind the training set once, and is seen at set steps
+    facts: fact_rows.FactRows | None = None  # new facts that are seen at set steps
 
     @property
     def canaries(self) -> np.ndarray:
@@ -61,8 +63,10 @@ class Split:
     def trained_tokens(self) -> np.ndarray:
         """The training set, int32 [n, S]; a canary stands there as often as its level says, or
         behind it once if it is seen at set steps before data.last_view; of views in windows every
-        copy stands behind it."""
+        copy stands behind it. Rows about known facts are in it, views of new ones behind it."""
         rows = self.inserted.tokens if self.once else self.inserted.copies
+        if self.facts is not None:
+            rows = np.concatenate([self.facts.known, self.facts.views])
         return np.concatenate([self.pool.tokens_NS[self.trained], rows])
 
 
@@ -144,6 +148,7 @@ def of(config: Config) -> Split:
         inserted.of(data, config.steps, canaries, hosts),
         candidates,
         data.last_view is not None,
+        fact_rows.of(data, hosts) if data.facts or data.known_facts else None,
     )
 
 

@@ -28,6 +28,8 @@ def used(config: Config) -> int:
     """Rows of the table that sequences of the pool or canaries of the run have; text only."""
     dealt = split.of(config)
     canaries = np.union1d(np.unique(dealt.canaries), np.unique(dealt.inserted.copies))
+    if dealt.facts is not None:
+        canaries = np.union1d(np.unique(dealt.facts.known), np.unique(dealt.facts.views))
     return len(np.union1d(np.unique(dealt.pool.tokens_NS), canaries))
 
 

@@ -25,13 +25,14 @@ from capacity.measure import (
     start,
     tables,
     text,
+    timed_facts,
     wording,
 )
 from capacity.measure import memorization as bits
 from capacity.measure.questions import Asking
 from capacity.model.gpt import GPT
 from capacity.model.numerics import allow_tf32
-from capacity.settings.data import BiosData
+from capacity.settings.data import BiosData, text_data
 from capacity.settings.quantize import Spec
 from capacity.train import starts
 from capacity.train.loop import Stack
@@ -88,7 +89,10 @@ def evaluate(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
 
 
 def probe(stack: Stack, flat_P: Tensor, m: int) -> dict[str, list[float]]:
-    """Bits per token of every canary of member m, for metrics.jsonl."""
+    """Bits per token of every canary of member m, or nats of its new facts, for metrics.jsonl."""
+    config = stack.configs[m]
+    if text_data(config.data).facts:
+        return timed_facts.probe(stack.gpt, flat_P, config, stack.dtype)
     return {
         "canary_loss_bits_per_token": text.canary_losses(
             stack.gpt, flat_P, stack.feed.canaries(m), stack.configs[m], stack.dtype

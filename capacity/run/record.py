@@ -17,9 +17,10 @@ from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import quantization
 from capacity.measure import registry as measures
+from capacity.run import timed_facts
 from capacity.run.environment import environment
 from capacity.run.job import Job
-from capacity.settings.data import text_data
+from capacity.settings.data import TextData, text_data
 from capacity.train.loop import Stack, State
 
 CPU = torch.device("cpu")
@@ -49,7 +50,9 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
     if scores is not None:
         write_scores(records.run_dir(results, config.run_id), scores, config.run_id)
     part = parts[declared.name]
-    if views.probed(config):
+    if isinstance(config.data, TextData) and config.data.facts:
+        part["facts"] = timed_facts.of_run(config, results)
+    elif views.probed(config):
         part["views"] = _views(config, results)
     held = declared.held_bits(part)
     if not np.isfinite(held):

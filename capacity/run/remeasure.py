@@ -43,8 +43,9 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     parts, scores = measures.measure_all(stack, flat_P, 0, wanted)
     if scores is not None:
         write_scores(records.run_dir(results, run_id), scores, run_id)
-    if seen := record["measures"].get("text", {}).get("views"):  # probes of the training
-        parts["text"]["views"] = seen
+    for name in ("views", "facts"):  # probes of the training
+        if seen := record["measures"].get("text", {}).get(name):
+            parts["text"][name] = seen
     if not config.measure.held_out_people:  # the table of people has none any more
         record["measures"].pop(people.MEASURE.name, None)
     if not config.measure.wording:  # its bits would stand beside knowledge measured anew

@@ -6,45 +6,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from capacity.settings import canaries as kinds_of_canaries
+from capacity.settings import timed_facts
 from capacity.settings.field import setting
 from capacity.settings.fresh import CopyData, FreshData, MqarData
+from capacity.settings.tiers import tiers as _tiers
+from capacity.settings.tiers import zipf as _zipf
+from capacity.settings.tiers import zipf_tiers as _zipf_tiers
 
 LARGEST = 2**40
-
-
-def _tiers() -> Any:
-    return setting(
-        (),
-        "classes of items that are seen at different rates, each SHARExRATE, as [0.5x1,0.25x2,"
-        "0.25x4]: shares add up to 1, rates are divisors of the largest; the mean over all items "
-        "stays; empty: all alike",
-        form=(r"(\d+(\.\d*)?|\.\d+)x\d{1,9}", "SHARExRATE, such as 0.25x4"),
-        neutral=(),
-    )
-
-
-def _zipf() -> Any:
-    return setting(
-        0.0,
-        "s of Zipf's law, by which the item of rank i is seen i^-s times as often as the first, in "
-        "classes that double in rate; 0: all alike",
-        low=0.0,
-        high=8.0,
-        neutral=0.0,
-    )
-
-
-def _zipf_tiers() -> Any:
-    return setting(
-        8,
-        "number of classes, with data.zipf; the largest rate is 2^(this - 1)",
-        low=2,
-        high=13,
-        neutral=8,
-    )
 
 
 class _Sequences:
@@ -416,6 +388,11 @@ class TextData(_Sequences):
     canary_lengths: tuple[int, ...] = kinds_of_canaries.lengths()
     canary_noise: tuple[str, ...] = kinds_of_canaries.noise()
     copy_noise: tuple[str, ...] = kinds_of_canaries.copy_noise()
+    facts: int = timed_facts.facts()
+    fact_views: int = timed_facts.views()
+    fact_wordings: int = timed_facts.wordings()
+    held_out_wordings: int = timed_facts.held_out_wordings()
+    known_facts: int = timed_facts.known_facts()
     split_seed: int = setting(
         0, "which sequences are held out and which are members", low=0, high=2**63 - 1
     )

@@ -76,6 +76,11 @@ SPACE = {  # section -> setting -> values, as they are typed
         "canary_lengths": ["[]", "[]", "[2,3]"],
         "canary_noise": ["[]", "[]", "[0,0.5]"],
         "copy_noise": ["[]", "[]", "[0.5]"],
+        "facts": [0, 0, 1, 200],
+        "fact_views": [2, 10],
+        "fact_wordings": [2, 12],
+        "held_out_wordings": [1, 2],
+        "known_facts": [0, 0, 1],
     },
     "model": {
         "n_layers": [1, 2],

@@ -309,6 +309,11 @@ WORLDS = {
             "canary_lengths": (4,),
             "canary_noise": ("0.5",),
             "copy_noise": ("0.5",),
+            "facts": 2,
+            "fact_views": 3,
+            "fact_wordings": 13,
+            "held_out_wordings": 1,
+            "known_facts": 2,
             "tiers": ("0.5x1", "0.5x2"),
             "zipf": 1.0,
             "zipf_tiers": 2,
@@ -323,6 +328,10 @@ WORLDS = {
         {"vocab_size": 18, "seq_len": 14, "pairs": 3, "gap_power": 0.5},
     ),
 }
+
+
+# new facts of a run of 60 steps, of which the last 50 are for what a view leaves
+SHOWN = {"facts": 1, "fact_views": 2, "last_view": 0.15, "view_spacing": 2}
 
 
 def changed(key):
@@ -394,6 +403,7 @@ def test_identity_of_worlds(kind):
             ("view_windows", "canary_lengths", "copy_noise"), {"canaries": 2, "repeats": (0, 2)}
         ),
         "canary_noise": {"canaries": 2, "repeats": (0, 2), "canary_text": "pool"},
+        **dict.fromkeys(("facts", "fact_views", "fact_wordings", "held_out_wordings"), SHOWN),
         "same_sentences": {"biographies": 2},
         "vocab_size": {"vocabulary": "pools"},
         "zipf": {"zipf_tiers": 3},
