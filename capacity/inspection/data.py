@@ -54,6 +54,11 @@ def show(overrides: list[str], output: Path | None, texts: int | None) -> str:
             about = sequences.write(output, config, _about(config))
             lines += ["", *_written_sequences(output, about)]
         return "\n".join(lines)
+    if output is not None and not config.resolved.people(config.items):
+        raise ConfigError(
+            f"--output {output}: data.n_people=0: there are no people to write; random rows follow "
+            "from the seed"
+        )
     decoder = Decoder(config)
     n_texts = people.texts_of(config, texts)
     lines = _of_people(config, decoder, n_texts)
