@@ -34,7 +34,15 @@ from capacity.settings import field as settings
 from capacity.settings import quantize as quantization
 from capacity.settings.aliases import near_setting
 from capacity.settings.cluster import Cluster, Wandb, duration_seconds, owned_by
-from capacity.settings.data import KINDS, Data, TextData, UniformData, WordedData, worded_data
+from capacity.settings.data import (
+    KINDS,
+    Data,
+    MixedData,
+    TextData,
+    UniformData,
+    WordedData,
+    worded_data,
+)
 from capacity.settings.field import checked, setting
 from capacity.settings.fresh import FreshData
 from capacity.settings.measure import Extraction, Measure
@@ -114,14 +122,14 @@ class Config:
         if self.train.steps is not None:
             return self.train.steps
         assert self.train.exposures is not None  # one of the two is given: check
-        tokens = self.train.exposures * self.trained_items * self.resolved.tokens_per_item
+        tokens = self.train.exposures * self.trained_items * self.resolved.tokens_of(self.items)
         return max(1, math.ceil(tokens / (self.train.batch_size * self.data.seq_len) - 1e-9))
 
     @property
     def exposures(self) -> float:
         """Mean number of times an item is seen; of people the expected one, the record has the
         counted one."""
-        return self.tokens / (self.trained_items * self.resolved.tokens_per_item)
+        return self.tokens / (self.trained_items * self.resolved.tokens_of(self.items))
 
     @property
     def tokens(self) -> int:
@@ -387,7 +395,7 @@ def check(config: Config) -> None:
 def check_questions(config: Config) -> None:
     """ConfigError where the model has too few positions for the questions that it will be asked
     about people. For settings that a person gives: of a run that is there, it is known."""
-    if config.data.kind in ("bios", "biod", "corpus"):
+    if config.data.kind in ("bios", "mixed", "biod", "corpus"):
         asked, measure = config.extraction.mode != "none", config.measure
         data, whole = worded_data(config.data), measure.wording
         questions.check(data, measure.context, measure.contexts, asked, whole)
@@ -417,6 +425,11 @@ def _check_parts(model: Model, data: Data) -> None:
         raise ConfigError(
             f"model.document_mask=true: sequences of data.kind={data.kind} hold no EOS to start a "
             "document; set model.document_mask=false"
+        )
+    if isinstance(data, MixedData) and model.document_mask:
+        raise ConfigError(
+            "model.document_mask=true: random rows of data.kind=mixed begin with a marker of their "
+            "own, which starts no document; set model.document_mask=false"
         )
     registry.check_banks(model, data.kind, data.bos, data.seq_len)
     if model.n_experts and model.mlp_width == 0:

@@ -27,6 +27,7 @@ Names = Mapping[str, Conditions]  # in the order of the study file
 SIZES = ["model.n_layers", "model.d_model", "model.n_heads", "model.n_kv_heads"]
 AMOUNTS = [
     "data.n_people",
+    "data.n_rows",
     "data.n_sequences",
     "data.load",
     "data.tokens_per_parameter",

@@ -199,6 +199,14 @@ def _random(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     return row
 
 
+def _mixed(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
+    """Of people and random rows: exposures, expected and counted over both, and settings."""
+    row = {"exposures": config.exposures, **settings(config)}
+    for name in ("exposures_min", "exposures_mean", "exposures_max"):
+        row[name] = record["training"][name] if record else math.nan
+    return row
+
+
 def _facts(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
     """Of people: exposures, expected and counted, what the facts hold, and settings."""
     row = {
@@ -243,6 +251,7 @@ def _context(config: Config, record: dict[str, Any] | None) -> dict[str, Any]:
 # What a plan knows by its kind of data; all others are about people.
 PLANNED: dict[str, Callable[[Config, dict[str, Any] | None], dict[str, Any]]] = {
     "uniform": _random,
+    "mixed": _mixed,
     "text": _text,
     "copy": _context,
     "mqar": _context,

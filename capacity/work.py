@@ -69,7 +69,7 @@ OF_FACTORS, OF_FACTORS_OF_MAP = 44.0, 7.0  # of a block of low rank, and of each
 OF_EXPERT = 17.0  # of a found value that is an expert
 OF_GATE, OF_CONV = 30.0, 73.0  # those among them of the gate of keys, of the convolution of engram
 ITERATIONS = 5  # of Muon, see train/optim.py
-STREAMED = ("bios", "biod", "corpus")
+STREAMED = ("bios", "mixed", "biod", "corpus")
 DRAWN_QUESTIONS = 6  # about a person of bioD or of a corpus: as many as bioS has, about
 
 
@@ -235,5 +235,5 @@ def evaluation_steps(run: Config) -> float:
     if data.kind in STREAMED:
         questions = len(data.attribute_sizes) if isinstance(data, BiosData) else DRAWN_QUESTIONS
         each = (questions + 1) / 2
-    tokens = run.trained_items * run.resolved.tokens_per_item * each
+    tokens = run.trained_items * run.resolved.tokens_of(run.items) * each
     return (run.measure.evaluations + 1) * tokens / (run.train.batch_size * data.seq_len)

@@ -36,6 +36,7 @@ REGISTRY = {
     "idle": "capacity.analysis.idle",
     "frequency": "capacity.analysis.frequency",
     "wording": "capacity.analysis.wording",
+    "exchange": "capacity.analysis.exchange",
     "facts": "capacity.analysis.facts",
     "text": "capacity.analysis.text",
     "budget": "capacity.analysis.budget",

@@ -60,8 +60,10 @@ def variants(
 
 
 def family(run: Config) -> str:
-    """What a run is trained on, in words: random data, text, copies, recall or facts."""
+    """What a run is trained on, in words: random data, text, copies, recall, random rows and
+    people, or facts."""
     names = {"uniform": "random data", "text": "text", "copy": "copies", "mqar": "recall"}
+    names |= {"mixed": "random rows and people"}
     return names.get(run.data.kind, "facts")
 
 

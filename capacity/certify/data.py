@@ -13,7 +13,7 @@ from capacity.base.words import joined
 from capacity.certify import people, texts
 from capacity.certify.message import Message
 from capacity.config import Config
-from capacity.settings.data import BiodData, BiosData, TextData, UniformData
+from capacity.settings.data import BiodData, BiosData, MixedData, TextData, UniformData
 from capacity.train.loop import Stack
 
 
@@ -26,6 +26,11 @@ def of_run(config: Config, stack: Stack, reference: Config | None) -> Message:
         raise ConfigError(
             f"--reference: data.kind={config.data.kind}: the bits of these data are known exactly; "
             "leave it out"
+        )
+    if isinstance(config.data, MixedData):
+        raise ConfigError(
+            "data.kind=mixed: no certificate codes random rows and people in one file; certify "
+            "runs of either kind alone (data=uniform, data=bios)"
         )
     for kind, build in KINDS:
         if isinstance(config.data, kind):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,8 +24,9 @@ from capacity.data.lexicon import (
     value_sizes,
     world_templates,
 )
+from capacity.data.resolve_people import MixedResolved
 from capacity.data.world import EMPTY, EOS, NamedWorld, Names, Pieces, World, over
-from capacity.settings.data import BiodData, BiosData, CorpusData, WordedData
+from capacity.settings.data import BiodData, BiosData, CorpusData, MixedData, WordedData
 
 SENTENCE = 9  # before, slot of three, between, slot of three, after
 
@@ -391,7 +392,47 @@ class CorpusWorld(World):
         return torch.stack([head, self.text[self.first[person_R] + which]], 1)
 
 
-WORLDS = {"bios": BiosWorld, "biod": BiodWorld, "corpus": CorpusWorld}
+class MixedWorld(BiosWorld):
+    """A world of people with random rows; row i of a seed does not depend on how many there are."""
+
+    data: MixedData
+
+    def __init__(
+        self, data: MixedData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(data, lexicon, n_people, seed, device)
+        self.symbols = MixedResolved(data).symbols
+        self.marker = lexicon.rows  # id in front of a row
+        if data.has_rows:
+            self.marker_piece = self.pieces.append(torch.tensor([[self.marker]], device=device))
+            ids = 1 + torch.arange(self.symbols, device=device)
+            self.first_symbol = self.pieces.append(ids[:, None])
+
+    def set_seed(self, seed: int) -> None:
+        super().set_seed(seed)
+        self.seeded["rows"] = hashing.key(seed, "rows")
+
+    def rows(self, row_R: Tensor) -> Tensor:
+        """Token ids of random rows, int64 [R, S]: independent and uniform over 1 to V, but for a
+        relative bias below V / 2^62."""
+        place_S = torch.arange(self.data.row_len, device=self.device)
+        words = hashing.words(
+            over(self.seeded["rows"], 1), row_R[:, None] + self.data.skip, place_S
+        )
+        return 1 + words % self.symbols
+
+    def render_rows(self, row_R: Tensor) -> Tensor:
+        """Pieces [R, 1 + S] of rows behind their marker."""
+        head = torch.full_like(row_R, self.marker_piece)[:, None]
+        return torch.cat([head, self.first_symbol - 1 + self.rows(row_R)], 1)
+
+
+WORLDS: dict[str, Callable[..., World]] = {
+    "bios": BiosWorld,
+    "mixed": MixedWorld,
+    "biod": BiodWorld,
+    "corpus": CorpusWorld,
+}
 
 
 class Worlds:

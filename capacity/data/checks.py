@@ -15,6 +15,7 @@ from capacity.settings.data import (
     BiosData,
     CorpusData,
     Data,
+    MixedData,
     TextData,
     UniformData,
     WordedData,
@@ -58,6 +59,11 @@ def check_held_out(data: Data, items: int, measure: Measure, train: Train) -> No
         raise ConfigError(
             f"{named}: data.kind=corpus has the people of its file and no lists to draw others "
             "from; leave it out (allowed for bios and biod)"
+        )
+    if isinstance(data, MixedData):
+        raise ConfigError(
+            f"{named}: data.kind=mixed asks no people but its own; leave it out, or choose "
+            "data=bios"
         )
     if held_out < 2:
         raise ConfigError(f"{named}: gives no interval; give 0 or at least 2 people")
@@ -116,6 +122,17 @@ def _check_mqar(data: MqarData, items: int) -> None:
 
 
 def _check_bios(data: BiosData, items: int) -> None:
+    _check_people(data, items)
+    # reads pools and templates: wrong files are found here, before training
+    shortest = lexicons.of(data).shortest(data)
+    _keep_apart(items, data.seq_len, shortest, "data.n_people")
+    _keep_tiers_apart(data, items, shortest)
+    if data.other_people:
+        _keep_apart(data.other_people, data.seq_len, shortest, "data.other_people")
+
+
+def _check_people(data: BiosData, items: int) -> None:
+    """People have values, names and texts of their own."""
     if not set(data.attribute_sizes) - {"gender"}:
         raise ConfigError(
             "data: years, cities, universities, majors and employers are all 0; a person needs "
@@ -146,12 +163,80 @@ def _check_bios(data: BiosData, items: int) -> None:
             "data.same_sentences=true: needs a number of texts per person; set data.biographies"
         )
     _check_texts(data)
-    # reads pools and templates: wrong files are found here, before training
-    shortest = lexicons.of(data).shortest(data)
-    _keep_apart(items, data.seq_len, shortest, "data.n_people")
-    _keep_tiers_apart(data, items, shortest)
-    if data.other_people:
-        _keep_apart(data.other_people, data.seq_len, shortest, "data.other_people")
+
+
+def _check_mixed(data: MixedData, items: int) -> None:
+    resolved = resolve.of(data)
+    assert isinstance(resolved, resolve.MixedResolved)
+    _check_counts(data)
+    for name in ("other_people", "other_parts", "tiers", "zipf", "questions"):
+        if (value := getattr(data, name)) and value != BiosData.__dataclass_fields__[name].default:
+            raise ConfigError(
+                f"data.{name}={value}: data.kind=mixed has people and random rows and no other "
+                "streams, tiers or questions; leave it out, or choose data=bios"
+            )
+    if data.tag != "none":
+        raise ConfigError(
+            f"data.tag={data.tag}: random rows have a marker of their own and people have EOS; "
+            "leave it out"
+        )
+    if data.row_vocab is not None and data.row_vocab > (most := resolved.lexicon.rows - 1):
+        raise ConfigError(
+            f"data.row_vocab={data.row_vocab}: the vocabulary has {most} ids behind EOS; give at "
+            f"most {most}, or leave it empty for all of them"
+        )
+    if data.row_len > data.seq_len:
+        raise ConfigError(
+            f"data.row_len={data.row_len}: a row is asked for in one window of "
+            f"data.seq_len={data.seq_len} tokens; give at most {data.seq_len}"
+        )
+    people, rows = resolved.split(items)
+    if data.has_people:
+        _check_bios(data, people) if not rows else _check_people(data, people)
+    if rows:
+        _keep_families_apart(data, resolved, items)
+
+
+def _check_counts(data: MixedData) -> None:
+    """Either numbers of both families, or bits of both and a share."""
+    if data.load is not None and data.n_rows is not None:
+        raise ConfigError(
+            f"data.load={data.load:g} and data.n_rows={data.n_rows}: data.load and "
+            "data.random_share say how many rows there are; give only one of the two"
+        )
+    if data.load is None and data.n_rows is None:
+        raise ConfigError(
+            f"data.n_rows: with data.n_people={data.n_people} the number of random rows has to be "
+            "given (0: none)"
+        )
+    if not (data.has_people or data.has_rows):
+        raise ConfigError(
+            "data.n_people=0 and data.n_rows=0: nothing to train on; give one above 0"
+        )
+    if min(data.row_rate, data.person_rate) > 1:
+        raise ConfigError(
+            f"data.row_rate={data.row_rate} and data.person_rate={data.person_rate}: one of the "
+            "two families is seen once in a cycle; give 1 for one of them"
+        )
+    if max(data.row_rate, data.person_rate) > 1 and not (data.has_people and data.has_rows):
+        raise ConfigError(
+            f"data.row_rate={data.row_rate} and data.person_rate={data.person_rate}: there is only "
+            "one family, which has no rate beside another; give 1 for both"
+        )
+
+
+def _keep_families_apart(data: MixedData, resolved: resolve.MixedResolved, items: int) -> None:
+    """Half of a round lies between two renderings of one item; it must fill a window."""
+    gap = tiers.Tiers(tuple(tier for _, tier in resolved.families(items))).gap
+    shortest = data.row_len + 1
+    if data.has_people:
+        shortest = min(shortest, resolved.lexicon.shortest(data) + 1)
+    if gap * shortest < data.seq_len:
+        raise ConfigError(
+            f"data.seq_len={data.seq_len}: a window could show a person or row twice, since "
+            f"between two renderings of one lie at least {gap} others of {shortest} tokens or "
+            "more; give more of both, smaller rates, or shorter windows"
+        )
 
 
 def _check_texts(data: BiosData) -> None:
@@ -333,6 +418,7 @@ CHECKS = {
     "mqar": _check_mqar,
     "uniform": _check_uniform,
     "bios": _check_bios,
+    "mixed": _check_mixed,
     "biod": _check_biod,
     "corpus": _check_corpus,
 }

@@ -68,7 +68,7 @@ def check(
 
 
 def _check_wording(data: WordedData, context: str) -> None:
-    if not isinstance(data, BiosData):
+    if not isinstance(data, BiosData) or data.kind != "bios":
         raise ConfigError(
             f"measure.wording=true: data.kind={data.kind} has no wording of known entropy; leave "
             "it out (allowed for bios)"

@@ -130,6 +130,7 @@ COUNTED: tuple[Field | Column, ...] = (
     Field("data.null_rows", INT, "rows", "text: rows without data.field, skipped as asked"),
     Field("data.source_rows", INT, "rows", "text: rows that were read, with data.null_rows=skip"),
     _same("data.n_people", INT, "people", "N, people who are measured"),
+    _same("data.n_items", INT, "items", "mixed: N, people and random rows together"),
     _same(
         "data.entropy_bits",
         FLOAT,

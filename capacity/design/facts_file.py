@@ -12,7 +12,7 @@ from capacity.config import Config
 from capacity.data import entropy
 from capacity.data.resolve import CorpusResolved
 from capacity.design.needs import Facts
-from capacity.settings.data import BiodData, BiosData, CorpusData
+from capacity.settings.data import BiodData, BiosData, CorpusData, MixedData
 
 WINDOWS = (4096, 256, 128, 64, 32, 16, 8)  # tried where the default does not suit
 
@@ -29,7 +29,9 @@ def of_data(overrides: Sequence[str]) -> Facts:
     """The facts that data of these settings tell. ConfigError for data without people."""
     config = _load(list(overrides))
     data, n = config.data, config.items
-    tokens = n * config.resolved.tokens_per_item
+    if isinstance(data, MixedData):
+        raise ConfigError("data=mixed: expected data about people alone: corpus or bios")
+    tokens = n * config.resolved.tokens_of(n)
     if isinstance(data, BiosData):
         return Facts(
             config.entropy_bits,

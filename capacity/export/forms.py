@@ -5,6 +5,7 @@ from __future__ import annotations
 from capacity import naming
 from capacity.base.errors import ConfigError
 from capacity.config import Config
+from capacity.settings.data import MixedData
 from capacity.settings.fresh import FreshData
 
 FORMS = {
@@ -21,6 +22,11 @@ def check(config: Config) -> str:
     if isinstance(config.data, FreshData):
         raise ConfigError(
             f"data.kind={config.data.kind}: cannot be exported: such a run has no texts that a "
+            "tokenizer could write"
+        )
+    if isinstance(config.data, MixedData):
+        raise ConfigError(
+            "data.kind=mixed: cannot be exported: random rows and their marker are no text that a "
             "tokenizer could write"
         )
     if model.position == "none":

@@ -311,6 +311,7 @@ FEEDS = {
     "uniform": TableFeed,
     "text": TableFeed,
     "bios": StreamFeed,
+    "mixed": StreamFeed,
     "biod": StreamFeed,
     "corpus": StreamFeed,
     "copy": FreshFeed,

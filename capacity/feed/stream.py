@@ -19,9 +19,11 @@ from torch import Tensor
 from capacity.config import Config
 from capacity.data import hashing, lexicons
 from capacity.data.biographies import Worlds
+from capacity.data.resolve_people import MixedResolved
 from capacity.data.world import over
+from capacity.feed.families import Families
 from capacity.feed.tiers import TieredPeople, Turns, by_tier
-from capacity.settings.data import BiosData, worded_data
+from capacity.settings.data import BiosData, MixedData, worded_data
 
 MARGIN = 1.05  # renderings drawn at once, over what the mean length asks for
 
@@ -84,6 +86,12 @@ class Streams:
         config = configs[0]
         data = worded_data(config.data)
         self.data, self.device, self.seq_len, self.count = data, device, data.seq_len, config.items
+        self.families: Families | None = None
+        if isinstance(data, MixedData):
+            resolved = MixedResolved(data)
+            self.count = resolved.split(config.items)[0]
+            if data.has_rows:
+                self.families = Families(resolved.families(config.items), device)
         seeds = [c.seed for c in configs]
         self.worlds = Worlds(data, lexicons.of(data), self.count, seeds, device)
         self.members = len(seeds)
@@ -98,6 +106,8 @@ class Streams:
             self.parts = data.main_parts, data.other_parts
             self.pure = data.windows == "pure"
         self.mean = lexicons.of(data).mean_tokens(data) + 1
+        if self.families is not None:
+            self.mean = config.resolved.tokens_of(config.items)
 
     def alone(self, m: int) -> Streams:
         """The streams of one member, which shares tables and pieces with the others."""
@@ -141,6 +151,8 @@ class Streams:
         """Pieces [R, slots] of renderings of one of the two streams; member_R: of which members,
         None where there is one."""
         key = self._key("other turns" if other else "turns", member_R)
+        if self.families is not None:
+            return self.families.shown(self.worlds.of(member_R), key, rendering_R)
         people: Population | TieredPeople
         if other:
             assert isinstance(self.data, BiosData)
@@ -284,6 +296,8 @@ class MemberStream:
         """How often a measured person was rendered up to a cursor: fewest, mean, most (a started
         rendering counts as most)."""
         rendering, started = self._rendered(cursor)
+        if (families := self.streams.families) is not None:
+            return families.exposures(self.streams.keys["turns"][0], rendering, bool(started))
         if (counted := self.tiers(cursor)) is not None:
             return {
                 "min": min(tier["exposures_min"] for tier in counted),
@@ -322,9 +336,21 @@ class MemberStream:
         """Whole renderings of each measured person up to a cursor, int64 [N]."""
         return self.counts_of(self._rendered(cursor)[0])
 
+    def family_counts(self, rendering: int) -> dict[str, Tensor]:
+        """How often each person and each random row is among so many first renderings, int64 [N]
+        each."""
+        families, none = self.streams.families, torch.empty(0, dtype=torch.int64)
+        if families is None:
+            return {"people": self.counts_of(rendering), "rows": none}
+        key = self.streams.keys["turns"][0]
+        return {name: families.counts(name, key, rendering) for name in ("people", "rows")}
+
     def counts_of(self, rendering: int) -> Tensor:
-        """The same of so many first renderings of measured people."""
+        """The same of so many first renderings of measured people (with random rows among
+        them)."""
         streams = self.streams
+        if streams.families is not None:
+            return streams.families.counts("people", streams.keys["turns"][0], rendering)
         if streams.turns is not None:
             return streams.turns.counts(
                 streams.keys["turns"][0], streams.keys["tiers"][0], rendering

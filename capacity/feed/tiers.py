@@ -60,10 +60,12 @@ class Turns:
     ) -> tuple[Tensor, Tensor]:
         """Item and exposure (0, 1, ...) of each rendering; key: of the order, tier_key: of who is
         in which tier."""
-        place_R, exposure_R = self._places(key, rendering_R)
+        place_R, exposure_R = self.places(key, rendering_R)
         return self.person(tier_key, place_R), exposure_R
 
-    def _places(self, key: int | Tensor, rendering_R: Tensor) -> tuple[Tensor, Tensor]:
+    def places(self, key: int | Tensor, rendering_R: Tensor) -> tuple[Tensor, Tensor]:
+        """Place in the list of tiers, the first tier's items first, and exposure of each
+        rendering."""
         cycle_R, at_R = rendering_R // self.tiers.cycle, rendering_R % self.tiers.cycle
         part_R = torch.searchsorted(self.end_Q, at_R, right=True)
         size_R = self.count_Q[part_R]
@@ -95,6 +97,13 @@ class Turns:
 
     def counts(self, key: int, tier_key: int, renderings: int) -> Tensor:
         """How often each item is among so many first renderings, int64 [N]."""
+        count_N = self.counts_by_place(key, renderings)
+        out_N = torch.empty_like(count_N)
+        out_N[self.person(tier_key, torch.arange(self.n, device=self.device))] = count_N
+        return out_N
+
+    def counts_by_place(self, key: int, renderings: int) -> Tensor:
+        """The same by place in the list of tiers, int64 [N]."""
         cycle, at = divmod(renderings, self.tiers.cycle)
         part = int(torch.searchsorted(self.end_Q, at, right=True))
         done = at - int(self.end_Q[part] - self.count_Q[part])  # of a part that is not over
@@ -111,10 +120,8 @@ class Turns:
                     count_N[self._of_block(key, at_block, tier, of_half, shown)] += 1
         for begin in range(renderings - done, renderings, AT_ONCE):
             last = torch.arange(begin, min(begin + AT_ONCE, renderings), device=self.device)
-            count_N[self._places(key, last)[0]] += 1  # each item is in a part once
-        out_N = torch.empty_like(count_N)
-        out_N[self.person(tier_key, torch.arange(self.n, device=self.device))] = count_N
-        return out_N
+            count_N[self.places(key, last)[0]] += 1  # each item is in a part once
+        return count_N
 
 
 class TieredPeople:

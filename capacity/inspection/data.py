@@ -20,7 +20,7 @@ from capacity.config import Config
 from capacity.data import entropy, lexicons
 from capacity.data.biographies import BiodWorld, BiosWorld
 from capacity.data.facts import frequency_bits
-from capacity.data.resolve import BiodResolved, CorpusResolved
+from capacity.data.resolve import BiodResolved, CorpusResolved, MixedResolved
 from capacity.inspection import people, people_file, sequences
 from capacity.inspection.people import Decoder, Shown, Told
 from capacity.inspection.settings import as_text
@@ -54,6 +54,11 @@ def show(overrides: list[str], output: Path | None, texts: int | None) -> str:
             about = sequences.write(output, config, _about(config))
             lines += ["", *_written_sequences(output, about)]
         return "\n".join(lines)
+    if output is not None and not config.resolved.people(config.items):
+        raise ConfigError(
+            f"--output {output}: data.n_people=0: there are no people to write; random rows follow "
+            "from the seed"
+        )
     decoder = Decoder(config)
     n_texts = people.texts_of(config, texts)
     lines = _of_people(config, decoder, n_texts)
@@ -82,10 +87,13 @@ def _about(config: Config) -> dict[str, Any]:
 
 def _of_people(config: Config, decoder: Decoder, n_texts: int) -> list[str]:
     data, resolved = worded_data(config.data), config.resolved
-    n = config.items
+    n = resolved.people(config.items)
+    rows = config.items - n  # random ones, of mixed data
+    beside = f" and {plural(rows, 'random row')}" if rows else ""
     lines = wrap(
-        f"{_title(config)}: {plural(n, 'person', 'people')}, {count(config.entropy_bits)}bit "
-        f"(R^max), seed {config.seed}"
+        f"{_title(config)}: {plural(n, 'person', 'people')}{beside}, "
+        f"{count(config.entropy_bits)}bit ({'R^max' if not rows else 'of both'}), seed "
+        f"{config.seed}"
     )
     size = f"vocabulary  {plural(resolved.rows, 'row')} of the token table"
     used = resolved.used_rows
@@ -95,7 +103,8 @@ def _of_people(config: Config, decoder: Decoder, n_texts: int) -> list[str]:
     mean = lexicons.of(data).mean_tokens(data)
     lines += wrap(
         f"tokens      {digits(mean)} of a text on average, and 1 of its end; "
-        f"{count(resolved.tokens_per_item * n)} to show everybody once, in windows of "
+        f"{count(resolved.tokens_of(config.items) * config.items)} to show everybody once, in "
+        "windows of "
         f"{data.seq_len:,}",
         "",
         " " * 12,
@@ -109,8 +118,18 @@ def _of_people(config: Config, decoder: Decoder, n_texts: int) -> list[str]:
         )
     if _splits(config):
         lines += ["split       half of the people are taught by questions, the others are asked"]
+    if isinstance(resolved, MixedResolved) and rows:
+        lines += wrap(
+            f"rows        each a marker and {resolved.data.row_len:,} tokens, one of "
+            f"{resolved.symbols:,} ids each: {digits(resolved.row_bits, 4)} bits a row, "
+            f"{digits(rows * resolved.row_bits, 6)} in all",
+            "",
+            " " * 12,
+        )
+    if not n:
+        return lines
     lines += ["", *_bits(config)]
-    for note in resolved.notes(n):
+    for note in resolved.notes(config.items):
         lines += wrap(note, "", "  ")
     for i, person in enumerate(people.people(config, decoder, max(1, n_texts), SAMPLES), 1):
         lines += ["", *_sample(i, person, config, decoder)]
@@ -129,7 +148,9 @@ def _title(config: Config) -> str:
 def _source_bits(config: Config) -> list[tuple[str, float, float]]:
     """(attribute, number of possible values, bits of one value) by the convention of the data's
     kind, the name first where it counts; of sequences one token."""
-    data, n = config.data, config.items
+    data, n = config.data, config.resolved.people(config.items)
+    if isinstance(data, BiosData) and not n:
+        return []
     if isinstance(data, BiosData):
         named = [("(name)", float(data.n_names), entropy.name_bits(data.n_names, n) / n)]
         return named + [(k, float(v), math.log2(v)) for k, v in data.attribute_sizes.items()]
@@ -152,7 +173,7 @@ def _source_bits(config: Config) -> list[tuple[str, float, float]]:
 def _bits(config: Config) -> list[str]:
     """Bits by attribute, by the convention of this kind of data and by the frequencies of the
     values that came."""
-    data, n = config.data, config.items
+    data, n = config.data, config.resolved.people(config.items)
     counted = _frequencies(config)
     columns = [
         Column("attribute", right=False),
@@ -208,7 +229,7 @@ def _whole(values: float) -> str:
 def _frequencies(config: Config) -> dict[str, tuple[int, float, int]]:
     """By attribute, how many different values came, their entropy by frequency, and people who have
     one; empty for more than MOST_COUNTED people."""
-    data, n = config.data, config.items
+    data, n = config.data, config.resolved.people(config.items)
     if isinstance(data, CorpusData):
         return {
             name: (

@@ -139,10 +139,11 @@ def people(config: Config, decoder: Decoder, n_texts: int, most: int | None) -> 
     if isinstance(data, CorpusData):
         yield from _of_corpus(config, data, most)
         return
-    n = min(config.items, config.items if most is None else most)
+    everybody = config.resolved.people(config.items)
+    n = min(everybody, everybody if most is None else most)
     device = torch.device("cpu")
     if isinstance(data, BiosData):
-        bios = BiosWorld(data, lexicons.of(data), config.items, config.seed, device)
+        bios = BiosWorld(data, lexicons.of(data), everybody, config.seed, device)
         taught = set(halves(bios, config.seed)[0].tolist()) if _extracts(config) else None
         source = _Bios(bios, config, decoder, n_texts)
         for first in range(0, n, AT_ONCE):

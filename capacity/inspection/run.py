@@ -140,7 +140,11 @@ def _head(run: Found) -> list[str]:
     return out
 
 
-ITEMS = (("n_sequences", "sequence", "sequences"), ("n_people", "person", "people"))
+ITEMS = (
+    ("n_sequences", "sequence", "sequences"),
+    ("n_people", "person", "people"),
+    ("n_items", "item", "items"),
+)
 
 
 def _settings(run: Found) -> list[str]:

@@ -401,6 +401,7 @@ def sample(world: World, people: int | None) -> Tensor:
 
 MEASURES: dict[str, Callable[..., tuple[dict[str, Any], by_person.Table]]] = {
     "bios": measure_bios,
+    "mixed": measure_bios,
     "biod": measure_biod,
     "corpus": measure_corpus,
 }

@@ -108,19 +108,30 @@ def measure(  # noqa: PLR0913  data, model, how to ask, and what to divide by
     convention. classes: tiers of a run that has some, and the number of each sequence's, [N].
     """
     bits_N2 = code_lengths(gpt, flat_P, tokens_NS, dtype, batch_tokens)
-    table = tokens_NS.cpu().numpy()
+    return of_codes(bits_N2, tokens_NS.cpu().numpy(), gpt.vocab_size, parameters, classes)
+
+
+def of_codes(
+    bits_N2: np.ndarray,
+    table: np.ndarray,
+    vocab_size: int,
+    parameters: dict[str, int],
+    classes: tuple[Tiers, np.ndarray] | None = None,
+) -> dict:
+    """`measure` from the code lengths of the sequences of a table [N, S] whose tokens are one of
+    vocab_size alike."""
     n, seq_len = table.shape
-    held, most = memorized(bits_N2, seq_len, gpt.vocab_size), ceilings(table, gpt.vocab_size)
+    held, most = memorized(bits_N2, seq_len, vocab_size), ceilings(table, vocab_size)
     out = {
         "version": MEASURE.version,
         "n_sequences": n,
         "distinct_sequences": distinct(table),
-        "entropy_bits": n * seq_len * math.log2(gpt.vocab_size),
+        "entropy_bits": n * seq_len * math.log2(vocab_size),
         "loss_bits_per_token": float(bits_N2.sum() / (n * seq_len)),
-        "strict_clipped_bits": clipped(bits_N2, seq_len, gpt.vocab_size),
+        "strict_clipped_bits": clipped(bits_N2, seq_len, vocab_size),
     }
     if classes is not None:
-        own_N = seq_len * math.log2(gpt.vocab_size) - bits_N2.sum(1)
+        own_N = seq_len * math.log2(vocab_size) - bits_N2.sum(1)
         out["tiers"] = by_tier.of_sequences(*classes, own_N)
     for convention in CONVENTIONS:
         bits = float(held[convention])

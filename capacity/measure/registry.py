@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from capacity.config import Config
+from capacity.data import resolve
 from capacity.declare import registry
 from capacity.declare.field import Measure
 from capacity.measure import (
     context,
     extraction,
     knowledge,
+    mixture,
     people,
     quantization,
     start,
@@ -32,7 +34,7 @@ from capacity.measure import memorization as bits
 from capacity.measure.questions import Asking
 from capacity.model.gpt import GPT
 from capacity.model.numerics import allow_tf32
-from capacity.settings.data import BiosData, text_data
+from capacity.settings.data import BiosData, mixed_data, text_data
 from capacity.settings.quantize import Spec
 from capacity.train import starts
 from capacity.train.loop import Stack
@@ -43,13 +45,15 @@ Scores = dict[str, np.ndarray]  # columns by name, one number per sequence or pe
 @dataclass(frozen=True)
 class Asked:
     """What a measure may need besides the run itself: the results folder, the variants of
-    quantization that are wanted, how often people were seen on average, counted, and what the main
-    measure says of single sequences or people, once it is taken."""
+    quantization that are wanted, how often people were seen on average, counted, what the main
+    measure says of single sequences or people, once it is taken, and by name what other measures
+    it took on its way."""
 
     results: Path
     variants: list[Spec]
     exposures: float = 0.0
     scores: Scores | None = None
+    parts: dict[str, dict] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -265,6 +269,63 @@ def _knowledge_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]
     return {"held_bits": held["bits"], "accuracy": held["accuracy"]}
 
 
+def _mixture_whole(
+    stack: Stack, flat_P: Tensor, m: int, asked: Asked
+) -> tuple[dict, Scores | None]:
+    config, member = stack.configs[m], stack.feed.members[m]
+    resolved = resolve.MixedResolved(mixed_data(config.data))
+    n_people, rows = resolved.split(config.items)
+    counts = member.family_counts(round(asked.exposures * config.items))
+    seen = {
+        "random": mixture.Seen(rows, rows * resolved.row_bits, counts["rows"]),
+        "facts": mixture.Seen(n_people, resolved.fact_bits(n_people), counts["people"]),
+    }
+    random, facts, scores = None, None, None
+    if rows:
+        batch_tokens = config.measure.batch_tokens
+        random = mixture.random_bits(
+            member.world, rows, stack.gpt, flat_P, stack.dtype, batch_tokens, config.parameters
+        )
+        asked.parts["memorization"] = random
+    if n_people:
+        facts, scores = _knowledge_whole(stack, flat_P, m, asked)
+        asked.parts["knowledge"] = facts
+    return mixture.measure(random, facts, seen, member.world, config.parameters), scores
+
+
+def _mixture(
+    stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None = None
+) -> dict[str, float]:
+    """Bits of both families and their sum; gpt: as of `_asking`."""
+    config, world = stack.configs[m], stack.feed.members[m].world
+    rows = resolve.MixedResolved(mixed_data(config.data)).split(config.items)[1]
+    used, dtype = (stack.gpt, stack.dtype) if gpt is None else (gpt, torch.float32)
+    held = mixture.held(
+        world,
+        rows,
+        used,
+        flat_P,
+        dtype,
+        config.measure.batch_tokens,
+        lambda: _knowledge(stack, flat_P, m, contexts, gpt)["bits"],
+    )
+    return {"bits": sum(held.values())} | {f"{name}_bits": b for name, b in held.items()}
+
+
+def _mixture_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    held = _mixture(stack, flat_P, m, 1)
+    return held | {"bits_per_parameter": held["bits"] / stack.configs[m].parameters["total"]}
+
+
+def _mixture_held(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    return {"bits": _mixture(stack, flat_P, m, stack.configs[m].measure.contexts)["bits"]}
+
+
+def _mixture_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
+    contexts, gpt = stack.configs[m].measure.contexts, stack.gpt.in_fp32()
+    return {"held_bits": _mixture(stack, flat_P, m, contexts, gpt)["bits"]}
+
+
 def _context(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tuple[dict, None]:
     config = stack.configs[m]
     return context.measure(stack.gpt, flat_P, stack.feed, m, config, stack.dtype), None
@@ -355,6 +416,12 @@ COMPUTED = {
         held=_knowledge_held,
         headline=_knowledge_in_fp32,
     ),
+    "mixture": Computed(
+        whole=_mixture_whole,
+        cheap=_mixture_cheap,
+        held=_mixture_held,
+        headline=_mixture_in_fp32,
+    ),
     "context": Computed(
         whole=_context,
         cheap=_context_held,
@@ -364,6 +431,8 @@ COMPUTED = {
 }
 # By name of a measure that is taken besides, where the settings ask for it: None where they do not.
 BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
+    "memorization": lambda stack, flat_P, m, asked: asked.parts.get("memorization"),
+    "knowledge": lambda stack, flat_P, m, asked: asked.parts.get("knowledge"),
     "people": _people,
     "wording": _wording,
     "extraction": _extraction,

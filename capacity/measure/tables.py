@@ -30,7 +30,7 @@ def applies(config: Config) -> bool:
 def windows(config: Config) -> int:
     """Rows of the training data that hold all of it once, or MOST_TOKENS."""
     length = config.data.seq_len
-    tokens = config.trained_items * config.resolved.tokens_per_item
+    tokens = config.trained_items * config.resolved.tokens_of(config.items)
     return max(1, math.ceil(min(tokens, MOST_TOKENS) / length))
 
 

@@ -4,19 +4,17 @@ only)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from capacity.settings import canaries as kinds_of_canaries
 from capacity.settings import timed_facts
+from capacity.settings.bios import LARGEST, BiosData, MixedData
 from capacity.settings.field import setting
 from capacity.settings.fresh import CopyData, FreshData, MqarData
 from capacity.settings.tiers import tiers as _tiers
 from capacity.settings.tiers import zipf as _zipf
 from capacity.settings.tiers import zipf_tiers as _zipf_tiers
-
-LARGEST = 2**40
 
 
 class _Sequences:
@@ -53,142 +51,6 @@ class UniformData(_Sequences):
         high=LARGEST,
         neutral=0,
     )
-
-
-@dataclass(frozen=True)
-class BiosData:
-    """bioS(N), synthetic biographies (Physics of Language Models 3.3, arXiv 2404.05405, section
-    2.2), and its variants.
-
-    A world has the first so many values of each pool. Two streams of biographies can be mixed: the
-    main one, which is measured, and another one of other people (junk, celebrities), which is not.
-    """
-
-    bos: ClassVar[bool] = False  # windows of a stream; EOS stands in front of every biography
-    unit: ClassVar[str] = "people"
-    size_key: ClassVar[str] = "n_people"
-
-    kind: str = setting("bios", "which generator", choices=("bios",))
-    n_people: int | None = setting(
-        None, "N, people who are measured (or give data.load)", low=1, high=LARGEST
-    )
-    load: float | None = setting(
-        None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9
-    )
-    skip: int = setting(
-        0,
-        "people of this seed before the first one: worlds of one seed and the same lists that skip "
-        "each other's people have nobody in common",
-        low=0,
-        high=LARGEST,
-        neutral=0,
-    )
-    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
-    pools_dir: str | None = setting(None, "folder of value lists; empty: the lists of this package")
-    templates_file: str | None = setting(None, "sentence templates; empty: those of this package")
-    lexicon: str | None = setting(
-        None, "digest of the compiled pools, templates and tokens; filled in by itself"
-    )
-    tokenizer: str = setting(
-        "bpe",
-        "bpe: trained on the pools and templates; gpt2: GPT-2's, rows in use only",
-        choices=("bpe", "gpt2"),
-    )
-    vocab_size: int | None = setting(
-        None,
-        "rows asked of the trained BPE; empty: until every word is one token",
-        low=2,
-        high=2**20,
-    )
-    vocabulary: str = setting(
-        "pools",
-        "what the tokens come from: the whole pools, so that the size of the world does not "
-        "change them, or this world only",
-        choices=("pools", "world"),
-    )
-    questions: bool = setting(
-        False, "rows for the words of questions as well, which extraction needs"
-    )
-    first_names: int = setting(400, "first names", low=1)
-    middle_names: int = setting(400, "middle names; 0: none", low=0)
-    last_names: int = setting(1000, "last names", low=1)
-    months: int = setting(12, "months of birth", low=1, high=12)
-    days: int = setting(28, "days of birth", low=1, high=28)
-    years: int = setting(200, "years of birth from 1900 on; 0: no birth dates", low=0, high=200)
-    cities: int = setting(200, "cities of birth; 0: none", low=0)
-    universities: int = setting(300, "universities; 0: none", low=0)
-    majors: int = setting(100, "majors; 0: none", low=0)
-    employers: int = setting(
-        263, "employers, each with the city of its headquarters; 0: none", low=0
-    )
-    templates: int | None = setting(
-        None, "templates per attribute, the first ones; empty: all", low=1
-    )
-    full_names: bool = setting(False, "the full name in every sentence instead of a pronoun")
-    biographies: int | None = setting(
-        None, "different texts per person; empty: a new one at every exposure", low=1
-    )
-    order: str = setting(
-        "permute",
-        "order of the sentences: drawn anew for every text, fixed, or fixed pairs drawn anew "
-        "(date and city, university and major, employer and its city)",
-        choices=("permute", "fixed", "pairs"),
-    )
-    same_sentences: bool = setting(
-        False, "a person's texts differ in the order of their sentences only"
-    )
-    other_people: int = setting(
-        0, "people of the other stream; 0: no other stream", low=0, high=LARGEST
-    )
-    other_parts: int = setting(
-        0,
-        "of every main_parts + other_parts biographies or windows, so many of the other stream",
-        low=0,
-        high=10**6,
-    )
-    main_parts: int = setting(1, "... and so many of the main stream", low=1, high=10**6)
-    other_biographies: int | None = setting(None, "biographies, for the other stream", low=1)
-    other_order: str = setting(
-        "permute", "order, for the other stream", choices=("permute", "fixed", "pairs")
-    )
-    windows: str = setting(
-        "pure", "whether a window holds one stream only or both", choices=("pure", "mixed")
-    )
-    tag: str = setting(
-        "none",
-        "which stream's biographies start with a token of their own",
-        choices=("none", "main", "other"),
-    )
-    tiers: tuple[str, ...] = _tiers()
-    zipf: float = _zipf()
-    zipf_tiers: int = _zipf_tiers()
-
-    @property
-    def n_names(self) -> int:
-        """N0, different full names."""
-        return self.first_names * max(1, self.middle_names) * self.last_names
-
-    @property
-    def attribute_sizes(self) -> dict[str, int]:
-        """Number of values of each independent attribute in the order of S0; the city of work
-        follows from the employer, and the gender shows in a pronoun only."""
-        sentences = sum(
-            map(bool, (self.years, self.cities, self.universities, self.majors))
-        ) + 2 * bool(self.employers)
-        sizes = {
-            "gender": 2 * (sentences > 1 and not self.full_names),
-            "birth_date": self.months * self.days * self.years,
-            "birth_city": self.cities,
-            "university": self.universities,
-            "major": self.majors,
-            "employer": self.employers,
-        }
-        return {name: size for name, size in sizes.items() if size > 0}
-
-    @property
-    def attribute_bits(self) -> float:
-        """log2 S0, 47.592 at the published sizes (Definition 4.3 and footnote 12)."""
-        return sum(math.log2(size) for size in self.attribute_sizes.values())
 
 
 @dataclass(frozen=True)
@@ -453,6 +315,14 @@ def text_data(data: Data) -> TextData:
     return data
 
 
+def mixed_data(data: Data) -> MixedData:
+    """The settings of people and random rows; TypeError for another kind, which is a mistake of the
+    caller."""
+    if not isinstance(data, MixedData):
+        raise TypeError(f"data.kind={data.kind}: expected mixed")
+    return data
+
+
 def worded_data(data: Data) -> WordedData:
     """The settings of a kind with words; TypeError for another kind."""
     if isinstance(data, UniformData | TextData | FreshData):
@@ -467,6 +337,7 @@ KINDS: dict[str, type[Data]] = {
     "text": TextData,
     "uniform": UniformData,
     "bios": BiosData,
+    "mixed": MixedData,
     "biod": BiodData,
     "corpus": CorpusData,
     "copy": CopyData,

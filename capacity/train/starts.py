@@ -30,7 +30,7 @@ class Start:
     def with_model(self, model: Model) -> Config:
         """Its settings with another model on the same items, as many as its own model had."""
         data = self.config.data
-        given = {data.size_key: self.config.items}
+        given = self.config.resolved.given(self.config.items)
         given |= dict.fromkeys({"load", "tokens_per_parameter"} & data.__dataclass_fields__.keys())
         kept = dataclasses.replace(data, **given)
         return dataclasses.replace(self.config, model=model, data=kept)

@@ -54,10 +54,12 @@ VARIANTS = {
     "moe": {"n_experts": 4, "mlp_ratio": 1.0},
     "people": {"position": "rotary"},
     "people, documents apart": {"position": "rotary", "document_mask": True},
+    "rows and people": {"position": "rotary"},
     "copies": {"position": "none", "mixer": "delta", "mixer_conv": True},
     "recall": {"position": "rotary"},
 }
 FRESH = {
+    "rows and people": PEOPLE | {"kind": "mixed", "n_rows": 30, "row_len": 5},
     "copies": {"kind": "copy", "vocab_size": 16, "copy_length": 4},
     "recall": {"kind": "mqar", "vocab_size": 16, "seq_len": 12, "pairs": 2},
 }

@@ -44,6 +44,22 @@ SPACE = {  # section -> setting -> values, as they are typed
         "tag": ["none", "main", "other"],
         "vocab_size": ["null", 300, 400],
     },
+    "mixed": {
+        "n_people": [0, 64, 128],
+        "n_rows": [0, 5, 64, 200],
+        "seq_len": [16, 24, 48, 64],
+        "row_len": [2, 7, 16, 40],
+        "row_vocab": ["null", 2, 100, 999],
+        "row_rate": [1, 1, 3],
+        "person_rate": [1, 1, 4],
+        "vocabulary": ["pools", "world"],
+        "biographies": ["null", 1, 2],
+        "order": ORDERS,
+        "templates": [1, 2, "null"],
+        "other_people": [0, 0, 50],
+        "tag": ["none", "none", "main"],
+        "questions": [*YES_NO, "false"],
+    },
     "biod_pocket": {
         "seq_len": [8, 16, 32],
         "middle_names": [0, 1, 2],
@@ -163,6 +179,7 @@ SMALL += [
 SIZES = {
     "uniform": ["data.n_sequences=5"],
     "bios_pocket": ["data.n_people=64", "measure.held_out_people=3"],
+    "mixed": ["data.n_people=64", "data.n_rows=64", "data.load=null"],
     "biod_pocket": ["data.n_people=30", "data.load=null", "measure.held_out_people=3"],
     "corpus": ["data.path=people.jsonl"],
     "text_pocket": [

@@ -319,6 +319,21 @@ WORLDS = {
             "zipf_tiers": 2,
         },
     ),
+    "mixed": (
+        SMALL | {"kind": "mixed", "n_rows": 60, "row_len": 8},
+        {
+            "n_people": 41,
+            "n_rows": 61,
+            "row_len": 9,
+            "row_vocab": 50,
+            "random_share": 0.25,
+            "load": 0.5,
+            "row_rate": 2,
+            "person_rate": 2,
+            "skip": 1,
+            "cities": 5,
+        },
+    ),
     "copy": (
         {"kind": "copy", "vocab_size": 8, "copy_length": 4},
         {"vocab_size": 9, "copy_length": 5},
@@ -421,6 +436,9 @@ def test_identity_of_worlds(kind):
         ),
         mixed,
     )
+    if kind == "mixed":
+        by_bits = {"n_people": None, "n_rows": None, "load": 0.6}
+        needs |= {"load": by_bits, "random_share": by_bits}
     if kind in ("text", "copy", "mqar"):
         del needs["vocab_size"]
     for name, value in others.items():

@@ -9,6 +9,7 @@ import shlex
 import pytest
 import torch
 
+from capacity.base.errors import ConfigError
 from capacity.cli.main import main
 from capacity.compose import load
 from capacity.data import lexicons
@@ -41,6 +42,16 @@ def written(capsys, overrides, path, *more):
     words = shlex.split(re.search(r"read by: capacity data (data=corpus .*)$", out, re.M)[1])
     about = json.loads(path.with_name(path.name + ".about.json").read_text())
     return [word for word in words if re.match(r"data[.=]", word)], about
+
+
+def test_of_a_mixture_the_people_are_written_as_if_there_were_no_rows(here, capsys):
+    mixed = ["data=mixed", "data.load=null", "data.n_people=60", "data.n_rows=50", "seed=5"]
+    assert main(["data", *mixed, "--output", "mixed.jsonl"]) == 0
+    assert "60 people and 50 random rows" in capsys.readouterr().out
+    written(capsys, BIOS, here / "bios.jsonl")
+    assert (here / "mixed.jsonl").read_bytes() == (here / "bios.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="data.n_people=0: there are no people to write"):
+        inspection.show([*mixed, "data.n_people=0"], here / "none.jsonl", None)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -214,4 +225,4 @@ def test_ids_of_corpora_are_as_before(here):
     write(here / "people.jsonl", lines("plain"))
     config = load(["data=corpus", "data.path=people.jsonl", "data.seq_len=32"])
     assert "value_bits" not in config.identity["data"]
-    assert set(WORLDS) == {"bios", "biod", "corpus"}  # each is written above
+    assert set(WORLDS) == {"bios", "mixed", "biod", "corpus"}  # each is written above

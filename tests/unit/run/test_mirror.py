@@ -228,6 +228,7 @@ OF_KIND = {
         "extraction=full",
         "extraction.steps=2",
     ],
+    "mixed": ["data=mixed", "data.load=null", "data.n_people=40", "data.n_rows=30"],
     "biod": ["data=biod_pocket", "data.n_people=40", "data.seq_len=32"],
     "corpus": ["data=corpus", "data.path=mirrored.jsonl", "data.seq_len=24"],
     "copy": ["data=copy", "data.vocab_size=8", "data.copy_length=4", "measure.sequences=20"],
@@ -300,6 +301,12 @@ def test_a_finished_run_on_any_data_ends_with_its_numbers(here, kind, wandb):
         expected |= {"recall_prefix_row": found["recall_prefix"]["row"]}
         assert {"loss_auc", "loss_auc_low", "zlib_auc", "loss_f1_median"} <= run.summary.keys()
         assert any(name.startswith("members_extractable_") for name in run.summary)
+    elif kind == "mixed":
+        found, random, known = (measures[k] for k in ("mixture", "memorization", "knowledge"))
+        assert run.summary["mixture_bits"] == found["bits"]
+        assert run.summary["random_bits"] == random["strict"]["bits"] == run.summary["strict_bits"]
+        assert run.summary["fact_bits"] == known["bits"] == run.summary["bits"]
+        return
     elif kind in ("copy", "mqar"):
         found = measures["context"]
         expected = {
