@@ -103,7 +103,7 @@ def document(finding: Finding) -> Document:
         {
             name: words
             for name, words in CAPTIONS.items()
-            if name == "cost" or len(finding.tables["retained.csv"])
+            if name == "cost" or any(row["held"] is not None for row in fit["cells"])
         },
         [f"{fit['finished']} of {plural(fit['runs'], 'run')} finished."],
     )
