@@ -95,13 +95,10 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "groups.csv",
         "extraction.csv",
         "points.csv",
-<<<<<<< HEAD
         "sequences.csv",
-=======
         "parts.csv",
         "retained.csv",
         "probes.csv",
->>>>>>> main
         CURVES,
     }
     for name, left in not_frozen().items():
