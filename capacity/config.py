@@ -37,7 +37,6 @@ from capacity.settings.cluster import Cluster, Wandb, duration_seconds, owned_by
 from capacity.settings.data import (
     KINDS,
     Data,
-    MixedData,
     TextData,
     UniformData,
     WordedData,
@@ -421,16 +420,7 @@ def _check_coupled(config: Config) -> None:
 
 def _check_parts(model: Model, data: Data) -> None:
     """Masks and experts have what they need."""
-    if model.document_mask and data.bos:
-        raise ConfigError(
-            f"model.document_mask=true: sequences of data.kind={data.kind} hold no EOS to start a "
-            "document; set model.document_mask=false"
-        )
-    if isinstance(data, MixedData) and model.document_mask:
-        raise ConfigError(
-            "model.document_mask=true: random rows of data.kind=mixed begin with a marker of their "
-            "own, which starts no document; set model.document_mask=false"
-        )
+    registry.check_documents(model, data.kind, data.bos)
     registry.check_banks(model, data.kind, data.bos, data.seq_len)
     if model.n_experts and model.mlp_width == 0:
         raise ConfigError(

@@ -202,10 +202,34 @@ def _check_banks(model: Model) -> None:
         )
 
 
+MIXED = "mixed"  # kind of data whose random rows begin with a marker that starts no document
+
+
+def check_documents(model: Model, kind: str, bos: bool) -> None:
+    """ConfigError where documents are asked for that rows of the data do not show."""
+    if not model.document_mask:
+        return
+    if bos:
+        raise ConfigError(
+            f"model.document_mask=true: sequences of data.kind={kind} hold no EOS to start a "
+            "document; set model.document_mask=false"
+        )
+    if kind == MIXED:
+        raise ConfigError(
+            "model.document_mask=true: random rows of data.kind=mixed begin with a marker of their "
+            "own, which starts no document; set model.document_mask=false"
+        )
+
+
 def check_banks(model: Model, kind: str, bos: bool, length: int) -> None:
     """ConfigError where banks are of what rows of the data are not, or have no token to serve."""
     if model.channel != "banks":
         return
+    if kind == MIXED:
+        raise ConfigError(
+            f"model.channel=banks: random rows of data.kind={kind} begin with a marker of their "
+            f"own, which starts no document to choose blocks by; choose another model.channel"
+        )
     fit = "sequence" if bos else "document"
     if model.banks_of != fit:
         rows = "sequences" if bos else "windows of documents"

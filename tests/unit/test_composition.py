@@ -100,6 +100,8 @@ def test_all_choices_combine():
     documents = {data for data in names[0] if not load([data]).data.bos}
     configs = []
     for choice in itertools.product(*names):
+        if choice[:2] == ("data=mixed", "model=banks"):
+            continue  # refused: a random row starts no document
         # whose block a token has is asked of its sequence or of its document
         of = ["model.banks_of=document"] * (choice[0] in documents and choice[1] == "model=banks")
         # of data that are never seen twice steps are given, not exposures

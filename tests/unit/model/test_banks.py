@@ -199,3 +199,15 @@ def test_what_the_first_tokens_are_of_follows_the_data():
         for model in ({}, banked | {"banks_of": "document"})
     }
     assert len(ids) == 2
+
+
+def test_random_rows_among_people_start_no_document():
+    mixed = {"data": {"kind": "mixed", "n_people": 60, "n_rows": 10, "seq_len": 64}}
+    rest = {"train": {"steps": 60, "warmup_steps": 5}}
+    for name, model in (
+        ("model.channel=banks", {"channel": "banks", "banks_of": "document"}),
+        ("model.document_mask=true", {"document_mask": True}),
+    ):
+        with pytest.raises(ValueError, match=f"{name}.*random rows of data.kind=mixed"):
+            from_dict(mixed | rest | {"model": model})
+    assert from_dict(mixed | rest).data.kind == "mixed"
