@@ -73,8 +73,7 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
         size=both.get("size", both.get("size_a")),
         **{f"arm{side}": both[f"run_id{side}"].map(arm_of) for side in arm_ratio.SIDES},
     )
-    whole = both.value_a.notna() & both.value_b.notna()
-    both = both[whole].reset_index(drop=True).copy()  # of many columns, one block
+    both = both[both.value_a.notna() & both.value_b.notna()].reset_index(drop=True)
     if both.empty:
         raise ValueError(f"no pair: no run has a value of {runs.number}")
     return Paired(
