@@ -151,6 +151,15 @@ def extraction_logistic(x: Arrays, a: Any, b: Any, c: Any) -> Slopes:
     return p, (slope, slope * seen, slope * size)
 
 
+def held_logistic(x: Arrays, a: Any, b: Any, c: Any, d: Any) -> Slopes:
+    """sigma(a + b log2(n) + c log2(P) - d log2(T))."""
+    seen, size = np.log2(x["times_seen"]), np.log2(x["parameters"])
+    tokens = np.log2(x["tokens"])
+    p = _sigma(a + b * seen + c * size - d * tokens)
+    slope = p * (1 - p)
+    return p, (slope, slope * seen, slope * size, -slope * tokens)
+
+
 def forgetting_exponential(x: Arrays, a: Any, tau: Any, c: Any) -> Slopes:
     """c + (a - c) exp(-lag / tau)."""
     z = x["lag"] / tau

@@ -234,6 +234,28 @@ def _extraction(form: str, truth: Truth, models: int, seeds: int, rough: bool) -
     return points
 
 
+def _diluted(form: str, truth: Truth, models: int, corpora: int, rough: bool) -> Draw:
+    """Models trained on corpora of several sizes, the same canaries in each; a run is better or
+    worse at all of them, and a share is the mean of canaries that scatter by a tenth."""
+    curve = FORMS[form]
+
+    def points(rng: np.random.Generator) -> Points:
+        p, seen = _levels(rng, 4e3, 4e4, models, rough), _levels(rng, 4, 512, 7, rough)
+        t = _levels(rng, 2e6, 3e7, corpora, rough)
+        cluster = np.repeat(np.arange(models * corpora), len(seen))
+        x = {
+            "times_seen": np.tile(seen, models * corpora),
+            "parameters": p[cluster // corpora],
+            "tokens": t[cluster % corpora],
+        }
+        luck = 2 ** (0.15 * rng.standard_normal(models * corpora))[cluster]
+        held = curve.predict(x | {"times_seen": x["times_seen"] * luck}, truth)
+        noise = 0.1 / math.sqrt(CANARIES) * rng.standard_normal(len(cluster))
+        return _hide(rng, x, np.minimum(held + noise, 1.0), cluster, rough)
+
+    return points
+
+
 def _forgetting(form: str, truth: Truth, canaries: int, rough: bool) -> Draw:
     """Curves of canaries, each with its own size; noise of one bit."""
     curve = FORMS[form]
@@ -356,6 +378,12 @@ def _extraction_plan(truth: Truth) -> Plan:
     return Plan(truth, at, _extraction, (5, 4), (3, 2), (5, 4), about)
 
 
+def _diluted_plan(truth: Truth) -> Plan:
+    at = {"times_seen": 64.0, "parameters": 1.5e4, "tokens": 8e6}
+    about = f"{{}} models, {{}} corpora, 7 levels of {CANARIES} canaries, each run a replicate"
+    return Plan(truth, at, _diluted, (5, 4), (3, 3), (5, 4), about)
+
+
 def _forgetting_plan(truth: Truth) -> Plan:
     return Plan(truth, {"lag": 100.0}, _forgetting, (24,), (8,), (24,), "{} canaries, 10 lags")
 
@@ -389,6 +417,7 @@ PLANS: dict[str, Plan] = {
     "membership_log": _membership_plan({"c": 0.98, "s": 2.4, "t0": 3.0}),
     "extraction_linear": _extraction_plan({"a": -3.2, "b": 0.14, "c": 0.2}),
     "extraction_logistic": _extraction_plan({"a": -26.0, "b": 1.0, "c": 1.5}),
+    "held_logistic": _diluted_plan({"a": -6.0, "b": 0.9, "c": 1.2, "d": 0.6}),
     "forgetting_exponential": _forgetting_plan({"a": 9.0, "tau": 150.0, "c": 1.5}),
     "forgetting_power": _forgetting_plan({"a": 9.0, "t0": 60.0, "b": 0.6}),
     "forgetting_log": _forgetting_plan({"a": 9.0, "t0": 30.0, "b": 1.0}),

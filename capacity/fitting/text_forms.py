@@ -31,6 +31,14 @@ _F = Variable("score", "", "F1 of half of all flagged, or AUC; chance is 0.5", l
 _X = Variable(
     "extracted", "", "part of the sequences that greedy decoding writes", low=0.0, high=1.0
 )
+_D = Variable("tokens", "tokens", "tokens of training", positive=True)
+_H = Variable(
+    "held",
+    "",
+    "part of the code length of a sequence that is held: 0 of one that was never seen, and below "
+    "by noise",
+    high=1.0,
+)
 _M = Variable("memory", "bits", "bits above controls that were never seen")
 _L = Variable("loss", "nats per token", "loss on held-out text", positive=True)
 _SIGMOID_C = Parameter("c", "", "height: the score at small t is (1 + c) / 2, at most 1", 1e-3, 2.0)
@@ -70,10 +78,10 @@ def _log_sigmoid_box(x: Arrays, y: np.ndarray) -> Box:
 
 
 def _line(x: Arrays, target: np.ndarray) -> np.ndarray:
-    design = np.column_stack(
-        [np.ones(len(target)), np.log2(x["times_seen"]), np.log2(x["parameters"])]
-    )
-    return np.linalg.lstsq(design, target, rcond=None)[0]
+    columns = [np.ones(len(target)), np.log2(x["times_seen"]), np.log2(x["parameters"])]
+    if "tokens" in x:
+        columns.append(-np.log2(x["tokens"]))
+    return np.linalg.lstsq(np.column_stack(columns), target, rcond=None)[0]
 
 
 def _extraction_starts(x: Arrays, y: np.ndarray) -> np.ndarray:
@@ -227,6 +235,26 @@ FORMS = (
         robust=False,
     ),
     Form(
+        name="held_logistic",
+        formula="X = sigma(a + b log2 n + c log2 P - d log2 T)",
+        target=_H,
+        variables=(_N, PARAMETERS, _D),
+        parameters=(
+            Parameter("a", "", "logit at n = P = T = 1"),
+            Parameter("b", "logits per doubling of n", "slope"),
+            Parameter("c", "logits per doubling of P", "slope"),
+            Parameter("d", "logits per doubling of T", "dilution"),
+        ),
+        domain="n, P, T > 0",
+        asymptotes="0 for few views among many tokens, 1 for many (b > 0)",
+        source="not published; axes of Hubble, arXiv 2510.19811: d = b where the share of training "
+        "decides alone, d < b where dilution is the weaker",
+        curve=curves.held_logistic,
+        starts=_logistic_starts,
+        transform="identity",
+        robust=False,
+    ),
+    Form(
         name="forgetting_exponential",
         formula="m = c + (a - c) exp(-lag / tau)",
         target=_M,
@@ -287,7 +315,7 @@ FORMS = (
         name="chinchilla",
         formula="L = E + A / N^alpha + B / D^beta",
         target=_L,
-        variables=(PARAMETERS, Variable("tokens", "tokens", "tokens of training", positive=True)),
+        variables=(PARAMETERS, _D),
         parameters=(
             Parameter("e", "nats per token", "entropy of text", np.exp(-50), np.exp(50), "log"),
             Parameter("a", "nats per token at N = 1", "size term", np.exp(-50), np.exp(50), "log"),

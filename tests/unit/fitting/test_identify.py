@@ -81,6 +81,7 @@ SINGULAR = {  # one place of a variable, by form: parameters that it cannot tell
     "precision_effective": ("bits_per_weight", {"c", "b0"}),
     "membership": ("tokens_per_parameter", {"c", "s", "t0"}),
     "extraction_logistic": ("parameters", {"a", "c"}),
+    "held_logistic": ("tokens", {"a", "d"}),
     "forgetting_power": ("lag", {"a", "t0", "b"}),
 }
 
