@@ -1,4 +1,4 @@
-"""What greedy decoding writes of canaries, and what a small model foretells of a large one.
+"""What greedy decoding writes of canaries, and what a small model predicts of a large one.
 
 extraction  part of the canaries of a group whose last m tokens are written behind their own first
             L - m, minus that of never seen ones drawn alike: easy text is written by a model that

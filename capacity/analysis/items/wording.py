@@ -105,7 +105,7 @@ def document(finding: Finding) -> Document:
         written = [Laws([_law(x) for x in fit["written"]]), _rates(fit)]
         sections.append(Section("written", "What greedy decoding writes, by prompt", written))
     if any(row["replicates"] for row in fit["forecasts"]):
-        sections.append(Section("forecasts", "What a smaller model foretells", [_forecasts(fit)]))
+        sections.append(Section("forecasts", "What a smaller model predicts", [_forecasts(fit)]))
     sections.append(Section("groups", "What is held of each group", [_groups(fit)]))
     figures = {"held": "Share held against copies"}
     if any(row["rho"] for row in fit["worth"]):
