@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from capacity.base.errors import ConfigError
 from capacity.data import text, timed_facts
 from capacity.data.timed_facts import Said
-from capacity.data.vocabulary import Encoder
 from capacity.settings.data import TextData
+
+if TYPE_CHECKING:
+    from capacity.data.vocabulary import Encoder  # whose package a compute node may lack
 
 
 @dataclass(frozen=True)
