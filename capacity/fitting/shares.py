@@ -3,8 +3,8 @@ of the shares themselves.
 
     X = sigma(a + sum over axes of b x)
 
-The forms `extraction_logistic` and `held_logistic` of `text_forms` with further axes. Shares may be a little below 0,
-where a mean of noise is, so that no logarithm of them is taken.
+The forms `extraction_logistic` and `held_logistic` of `text_forms` with further axes. Shares may be
+a little below 0, where a mean of noise is, so that no logarithm of them is taken.
 """
 
 from __future__ import annotations
