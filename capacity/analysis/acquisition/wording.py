@@ -123,13 +123,19 @@ def _says(row: Mapping[str, Any]) -> str:
     if not row["means"]:
         return f"{name}: {words}: {row['reason']}."
     values = ", ".join(
-        f"{digits(mean)} {value}" for value, mean in zip(row["values"], row["means"], strict=True)
+        f"{digits(mean)} {_at(value)}"
+        for value, mean in zip(row["values"], row["means"], strict=True)
     )
     why = f"; {row['reason']}" if row["verdict"] == UNKNOWN else ""
     return (
         f"{name}: {words}: {values} (permutation p = {p_value(row['p'])}, "
         f"{plural(row['replicates'], 'replicate')}{why})."
     )
+
+
+def _at(value: str) -> str:
+    """A condition by its name, or by its number: of parameters, or of rows in a batch."""
+    return f"at {count(float(value))}" if value.replace(".", "", 1).isdigit() else value
 
 
 def _orders(fit: Mapping[str, Any]) -> Table:
@@ -139,8 +145,8 @@ def _orders(fit: Mapping[str, Any]) -> Table:
         [
             f"{_named(row)}{row['order']}",
             row["outcome"],
-            f"{row['values'][0]}: {digits(row['means'][0])}" if row["means"] else DASH,
-            f"{row['values'][-1]}: {digits(row['means'][-1])}" if row["means"] else DASH,
+            f"{_at(row['values'][0])}: {digits(row['means'][0])}" if row["means"] else DASH,
+            f"{_at(row['values'][-1])}: {digits(row['means'][-1])}" if row["means"] else DASH,
             ways[row["published"]],
             f"{row['replicates']} of {row['of']}",
             p_value(row["p"]),
@@ -150,7 +156,10 @@ def _orders(fit: Mapping[str, Any]) -> Table:
     ]
     left = ("order", "of", "from", "to", "published", "verdict")
     return Table(
-        [Column(h, right=h not in left, detail=h == "replicates") for h in headings],
+        [
+            Column(h, right=h not in left, detail=h in ("of", "published", "replicates"))
+            for h in headings
+        ],
         rows,
         key=f"{AGREES} or {DIFFERS}: p <= {ALPHA:.0%} and the sign that is published or the other; "
         "arXiv 2406.11813",

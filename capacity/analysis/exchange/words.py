@@ -150,7 +150,7 @@ def _rates(fit: Mapping[str, Any]) -> Table:
             ]
         )
     return Table(
-        [Column(h, right=h != "runs") for h in headings],
+        [Column(h, right=h != "runs", detail=h.startswith("over")) for h in headings],
         rows,
         key="95%: the wider of the two that follow; alpha by size, bits per parameter; ends: bits "
         "per parameter of rows alone and of people alone, which do not count for pi",
