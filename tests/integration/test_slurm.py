@@ -363,7 +363,7 @@ def test_a_failing_member_fails_its_element_and_no_other_run(bench, slurm):
 
 
 def test_two_people_who_sweep_at_once_submit_every_run_once(bench, slurm, undisturbed):
-    bench.write(FOUR, steps=LONG)
+    bench.write(FOUR, steps=4 * LONG)  # a sweep that is slow to start still meets them in training
     sweeps = [bench.start(*HERE) for _ in range(3)]
     ends = [bench.end(sweep) for sweep in sweeps]
     assert [code for code, _, _ in ends] == [0, 0, 0]
