@@ -34,6 +34,7 @@ REGISTRY = {
     "items": "capacity.analysis.items",
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
+    "mixers": "capacity.analysis.mixers",
     "frequency": "capacity.analysis.frequency",
     "wording": "capacity.analysis.wording",
     "exchange": "capacity.analysis.exchange",
