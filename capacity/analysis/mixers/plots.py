@@ -13,27 +13,28 @@ from capacity.figures.marks import rows_of_means
 from capacity.figures.style import GUIDE, MARKERS, SOFT, color, drawing, entry, ink, panel
 from capacity.naming import listed
 
-BARS = "bars: 95% by t over seeds, of the mean over sizes"
+BARS = "mean of logarithms over sizes; bars: 95% by t over seeds"
 
 
 def ratio_figure(numbers: Mapping[str, Any]) -> Figure | None:
     """A row per form: its ratio over all sizes with its interval, filled where a difference is
-    shown, and behind it the ratio at each size. numbers: of a finding of `mixers.analyse`; None
-    where nothing was compared."""
+    shown, and behind it the ratio at each size where there are several.
+
+    numbers: of a finding of `mixers.analyse`; None where nothing was compared."""
     rows = [row for row in numbers["comparisons"]["first"] if row["ratio"] is not None]
     if not rows:
         return None
     with drawing():
-        sizes = [s for s in numbers["sizes"] if any(s == p["size"] for r in rows
-                                                    for p in r["by_size"])]  # fmt: skip
+        sizes = {part["size"] for row in rows for part in row["by_size"]}
+        several = [size for size in numbers["sizes"] if size in sizes] if len(sizes) > 1 else []
         look = {
             size: {"color": SOFT, "marker": MARKERS[1 + i % (len(MARKERS) - 1)]}
-            for i, size in enumerate(sizes)
+            for i, size in enumerate(several)
         }
         shown = {"marker": "o", "color": color(0), "mew": 0.8}
         legend = [
-            entry("all sizes, a difference is shown", ms=4.6, **shown),
-            entry("all sizes, none is", ms=4.6, **shown | {"mfc": "white"}),
+            entry("a difference is shown", ms=4.6, **shown),
+            entry("none is told", ms=4.6, **shown | {"mfc": "white"}),
             *(entry(size, ms=3.0, mew=0.0, **one) for size, one in look.items()),
         ]
         figure, ax = panel(
@@ -53,7 +54,7 @@ def ratio_figure(numbers: Mapping[str, Any]) -> Figure | None:
         ax.axvline(1.0, color=GUIDE, lw=0.7, zorder=0, gid="as many bits")
         for i, row in enumerate(rows):
             name = listed([row["a"], row["condition"]])
-            for part in row["by_size"]:
+            for part in row["by_size"] if several else []:
                 dots = {"ls": "none", "ms": 3.0, "mew": 0.0, "zorder": 2, **look[part["size"]]}
                 ax.plot([part["ratio"]], [i], gid=f"{name}, {part['size']}", **dots)
             hollow = {} if row["verdict"] in (MORE, LESS) else {"mfc": "white"}
