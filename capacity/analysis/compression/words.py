@@ -57,8 +57,12 @@ def document(numbers: Mapping[str, Any]) -> Document:
     forms = [row for row in numbers["architectures"] if row["ratio"] is not None]
     answers += [_density(forms)] if forms else []
     sections = [
-        Section("together", "Is Information Capacity one number over sizes?", _constancy(numbers)),
-        Section("correlation", "Compression and knowledge", _knowledge(numbers)),
+        Section(
+            "together", "Is Information Capacity one number over sizes?", [_constancy(numbers)]
+        ),
+        Section("families", "Information Capacity by family", [_families(numbers)]),
+        Section("correlation", "Compression and knowledge", [_knowledge(numbers)]),
+        Section("residuals", "Answers beyond what code lengths say", _residuals(numbers)),
         Section("density", "Density of architectures", [_forms(numbers)]),
         Section("edits", "Density of quantized models", [_edits(numbers)]),
     ]
@@ -129,12 +133,12 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def brief(whole: Document) -> Document:
     """What a terminal shows: without the tables of single families, variants and edits."""
-    kept = [replace(part, blocks=part.blocks[:1]) for part in whole.sections[:2]]
+    kept = [part for part in whole.sections if part.id in ("together", "correlation")]
     notes = [*whole.notes, "README.md: by family, residuals by form and size, densities."]
     return replace(whole, sections=kept, notes=notes)
 
 
-def _constancy(numbers: Mapping[str, Any]) -> list[Any]:
+def _constancy(numbers: Mapping[str, Any]) -> Table:
     headings = ["what", "families", "seeds", "largest / smallest", "95%", "p", "over sizes"]
     rows = [
         [
@@ -148,7 +152,7 @@ def _constancy(numbers: Mapping[str, Any]) -> list[Any]:
         ]
         for row in numbers["together"]
     ]
-    first = Table(
+    return Table(
         [
             Column(h, right=h not in ("what", "over sizes"), detail=h == "families")
             for h in headings
@@ -157,7 +161,6 @@ def _constancy(numbers: Mapping[str, Any]) -> list[Any]:
         key="p: exact sign flips over seeds",
         page="README.md",
     )
-    return [first, _families(numbers)]
 
 
 def _families(numbers: Mapping[str, Any]) -> Table:
@@ -200,7 +203,7 @@ def _families(numbers: Mapping[str, Any]) -> Table:
     )
 
 
-def _knowledge(numbers: Mapping[str, Any]) -> list[Any]:
+def _knowledge(numbers: Mapping[str, Any]) -> Table:
     rows = [
         [
             row["y"].replace("_", " "),
@@ -213,18 +216,17 @@ def _knowledge(numbers: Mapping[str, Any]) -> list[Any]:
         for row in numbers["correlations"]
     ]
     headings = ["code length and", "runs", "groups", "r", "Fisher's z", "bootstrap"]
-    first = Table([Column(h, right=h != headings[0]) for h in headings], rows, page="README.md")
+    return Table([Column(h, right=h != headings[0]) for h in headings], rows, page="README.md")
+
+
+def _residuals(numbers: Mapping[str, Any]) -> list[Any]:
     return [
-        first,
-        Text(
-            "Residuals: answers beyond what the code length says, in percentage points, beside "
-            "others of the same study."
-        ),
-        *(_residuals(numbers["residuals"][by], by) for by in ("architecture", "size")),
+        Text("In percentage points, beside others of the same study."),
+        *(_residuals_by(numbers["residuals"][by], by) for by in ("architecture", "size")),
     ]
 
 
-def _residuals(found: Sequence[Mapping[str, Any]], by: str) -> Table:
+def _residuals_by(found: Sequence[Mapping[str, Any]], by: str) -> Table:
     headings = [by, "groups", "line", "95%", "p", "parabola", "95%", "p", "answers"]
     rows = []
     for row in found:
