@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from capacity.parts import base, registry
+from capacity.parts import attention, base, registry
 
 if TYPE_CHECKING:
     from capacity.settings.model import Model
@@ -97,6 +97,21 @@ def forward_flops_per_token(model: Model, vocab_size: int, seq_len: int) -> floa
     """
     blocks = sum(times * part.flops(model, seq_len) for part, times in registry.blocks(model))
     return float(2 * vocab_size * model.d_model + blocks * model.loops)
+
+
+def decoded_flops_per_token(model: Model, vocab_size: int, length: int) -> float:
+    """Floating-point operations per token where a sequence of so many is written token by token
+    with what is known of the earlier ones kept: `forward_flops_per_token`, but attention counts
+    the kept tokens only, (length - 1) / 2 on the mean from the first token to the last.
+
+    The convention of Information Capacity (arXiv 2511.08066; `avg_decode_TFLOPs_per_token` in
+    flops.py of github.com/TeleAI-AI-Flow/InformationCapacity, at seq_len 0): a token's own key is
+    not counted, the head is. That script takes every MLP for a gated one; here a plain one counts
+    as it is. Other mixers count as in a forward pass.
+    """
+    square = sum(times for part, times in registry.blocks(model) if part is attention)
+    fewer = 2.0 * (length + 1) * model.d_model  # 4 S d less 4 d (S - 1) / 2
+    return forward_flops_per_token(model, vocab_size, length) - square * model.loops * fewer
 
 
 def memory_bytes(

@@ -15,7 +15,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from doc_pages import compared, fields, studies, typed
+from doc_pages import compared, fields, rulers, studies, typed
 from doc_pages.studies import ROOT
 
 TEMPLATES = ROOT / "docs" / "templates"
@@ -28,6 +28,7 @@ def pages() -> dict[Path, str]:
     found = {
         studies.get(name).folder / "README.md": studies.get(name).page for name in studies.fitted()
     }
+    found[rulers.get().folder / "README.md"] = rulers.get().page
     for template in sorted(TEMPLATES.rglob("*.md")):
         target, text = target_of(template), template.read_text(encoding="utf-8")
         try:

@@ -42,6 +42,7 @@ TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"),
     *("sentencepiece.bpe.model", "tekken.json"),
 )
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")  # of a mixture
 NEVER = -1e30  # a logit whose probability is 0, and 0 times it is 0
 FEWEST_ROWS = 64  # tokens whose logits are formed at once: fewer read the head's table too often
 PROBE = 8  # tokens
@@ -142,12 +143,40 @@ class FolderCheckpoint(Checkpoint):
         return whole[0] if len(whole) > len(plain) and whole[1 : 1 + len(plain)] == plain else None
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
+        return self._known_tokenizer()(texts, add_special_tokens=False)["input_ids"]
+
+    def _known_tokenizer(self) -> Any:
         if self.tokenizer is None:
             raise ConfigError(
                 f"{self.name}: no tokenizer that can be read ({self._no_tokenizer}); give token "
                 "ids in a column tokens"
             )
-        return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return self.tokenizer
+
+    def decode(self, ids: list[int]) -> str:
+        tokenizer = self._known_tokenizer()
+        return tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    def decoded_flops(self, length: int) -> float | None:
+        """2 per weight of a matrix that a token meets, the head's among them, and attention over
+        (length - 1) / 2 earlier tokens in every layer."""
+        config = self.model.config
+        text = config.get_text_config() if hasattr(config, "get_text_config") else config
+        if any((getattr(text, name, None) or 0) > 1 for name in EXPERTS):
+            return None
+        try:
+            layers, heads = int(text.num_hidden_layers), int(text.num_attention_heads)
+            width = heads * int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+        except (AttributeError, TypeError, ZeroDivisionError):
+            return None
+        tables = {
+            id(p) for m in self.model.modules() if isinstance(m, torch.nn.Embedding)
+            for p in m.parameters()
+        }  # fmt: skip
+        head = self.model.get_output_embeddings().weight
+        maps = sum(p.numel() for p in self.model.parameters() if p.ndim > 1 and id(p) not in tables)
+        maps += head.numel() if id(head) in tables else 0
+        return 2.0 * maps + 4.0 * layers * width * (length - 1) / 2
 
     def _probe(self, text: Any) -> None:
         """Whether logits are a plain map of hidden states; ConfigError where a token sees those

@@ -87,6 +87,15 @@ class Checkpoint(ABC):
         """Token ids of each text."""
 
     @abstractmethod
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids, without special tokens. ConfigError without a tokenizer."""
+
+    @abstractmethod
+    def decoded_flops(self, length: int) -> float | None:
+        """FLOPs per token where so many are written one by one (`counts.decoded_flops_per_token`),
+        None where that is not known of this form."""
+
+    @abstractmethod
     def numbers(self, tokens_BT: Tensor, first: int = 0) -> Tensor:
         """Log p, (log p - mu) / sigma and right of each token from place `first` on, given those
         before it and the token that opens the window, fp32 [B, T - first, 3] on the CPU; NaN where

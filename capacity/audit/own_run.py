@@ -70,6 +70,12 @@ class RunCheckpoint(Checkpoint):
         encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
         return [one.ids for one in encoded]
 
+    def decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def decoded_flops(self, length: int) -> float | None:
+        return counts.decoded_flops_per_token(self.run_config.model, self.rows, length)
+
     def numbers(self, tokens_BT: Tensor, first: int = 0) -> Tensor:
         gpt, missing = self.stack.gpt, not self.predicts_first
         if missing and tokens_BT.shape[1] < 2:

@@ -226,6 +226,25 @@ examples:
   capacity audit 3f2a90c1d4e5 --members data/members.jsonl \\
     --others data/others.jsonl --canaries data/canaries.jsonl
 """
+COMPRESSION_HELP = """\
+How well do models compress, for what they cost and for what they know? Over the
+finished runs of studies: Information Capacity (bits taken off per token over
+log2 of FLOPs, arXiv 2511.08066) and whether it is one number over sizes; code
+length beside answers of runs on people (Pearson's r, and which forms answer
+more than their code length says, arXiv 2404.09937); bits per parameter or per
+stored bit over those of a reference (density, arXiv 2412.04315). Writes a page,
+tables and figures.
+
+With --text: bits per token, byte and character of one checkpoint on a text, and
+its Information Capacity, with intervals over documents. No code of a model is
+run and nothing is unpickled. Needs: pip install 'capacity[audit]'
+
+examples:
+  capacity compression
+  capacity compression pocket morris/membership@pocket
+  capacity compression ./model --text held_out.jsonl
+  capacity compression 3f2a90c1d4e5 --text data/others.jsonl --window 32
+"""
 CERTIFY_HELP = """\
 A file that proves what a run holds: its weights and a code from which the data
 that it was trained on come back exactly, in their order or as a set. Claimed

@@ -13,6 +13,7 @@
     {{bench/cpu.json: render/tokens | short}}          of a JSON file below results
     {{studies | reproduced}}                           every verdict of every study, and how many
     {{studies | reproduced summary}}                   there are of each kind
+    {{compression | section together}}                 of `capacity compression` over all studies
 
 SOURCE is a folder of results/studies; PATH leads through its fit, an entry of a list is picked by
 an index or by [key=value]. What cannot be found is an error with the field; nothing is fitted
@@ -32,7 +33,8 @@ from capacity.analysis import published_rows
 from capacity.analysis.text import over_studies
 from capacity.base import words
 from capacity.report import markdown
-from doc_pages import reproduced, studies
+from doc_pages import reproduced, rulers, studies
+from doc_pages.rulers import Rulers
 from doc_pages.studies import Committed
 
 FIELD = re.compile(r"\{\{\s*(.+?)\s*\}\}", re.S)
@@ -62,7 +64,7 @@ def field(inner: str, target: Path) -> str:
         return FORMS[verb](follow(tree, path.strip()), rest.strip())
     if name.strip() == "studies" and verb == "reproduced":
         return reproduced.summary() if rest.strip() == "summary" else reproduced.tables()
-    study = studies.get(name.strip())
+    study = rulers.get() if name.strip() == rulers.NAME else studies.get(name.strip())
     if verb in BLOCKS and not path:
         return BLOCKS[verb](study, rest.strip(), target)
     return FORMS[verb](follow(study.numbers, path.strip()), rest.strip())
@@ -139,22 +141,22 @@ FORMS: dict[str, Callable[[Any, str], str]] = {
 # ------------------------------------------------------------------ of a whole study
 
 
-def _answer(study: Committed, rest: str, _target: Path) -> str:
+def _answer(study: Committed | Rulers, rest: str, _target: Path) -> str:
     found = [one for one in study.document.answers if rest in one]
     if len(found) != 1:
         raise ValueError(f"{len(found)} answers have {rest!r}: {list(study.document.answers)}")
     return found[0]
 
 
-def _answers(study: Committed, _rest: str, _target: Path) -> str:
+def _answers(study: Committed | Rulers, _rest: str, _target: Path) -> str:
     return "\n".join(f"- {one}" for one in study.document.answers)
 
 
-def _link(study: Committed, rest: str, target: Path) -> str:
+def _link(study: Committed | Rulers, rest: str, target: Path) -> str:
     return f"[{rest or 'all tables'}]({_relative(study.folder / 'README.md', target)})"
 
 
-def _figures(study: Committed, rest: str, target: Path) -> str:
+def _figures(study: Committed | Rulers, rest: str, target: Path) -> str:
     captions = study.document.figures
     names = (
         rest.split()
@@ -170,7 +172,7 @@ def _figures(study: Committed, rest: str, target: Path) -> str:
     return " ".join(lines)
 
 
-def _section(study: Committed, rest: str, _target: Path) -> str:
+def _section(study: Committed | Rulers, rest: str, _target: Path) -> str:
     part = study.document.section(rest)
     if part is None:
         raise ValueError(f"sections: {[one.id for one in study.document.sections]}")
@@ -276,7 +278,7 @@ def _crossing(study: Committed, rest: str, _target: Path) -> str:
     return over_studies.sentence(over_studies.together(known))
 
 
-BLOCKS: dict[str, Callable[[Committed, str, Path], str]] = {
+BLOCKS: dict[str, Callable[[Any, str, Path], str]] = {
     "answer": _answer,
     "answers": _answers,
     "command": _command,

@@ -91,7 +91,7 @@ def test_plans_and_fits_of_any_table_need_neither_torch_nor_matplotlib(here):
 
 
 @pytest.mark.parametrize(
-    "verb", ["plan", "fit", "compare", "table", "fit-laws", "report", "status"]
+    "verb", ["plan", "fit", "compare", "compression", "table", "fit-laws", "report", "status"]
 )
 def test_help_needs_neither(here, verb):
     code = BLOCK.partition("from capacity")[0].format(blocked={"torch", "matplotlib"})
@@ -111,4 +111,5 @@ def test_tables_and_comparisons_need_neither(here):
         ["status", "optimizers"],
     ]
     without({"torch", "matplotlib"}, commands, here)
-    without({"torch"}, [["compare", "optimizers", *pair]], here)  # it draws a figure
+    drawn = [["compare", "optimizers", *pair], ["compression", "optimizers"]]
+    without({"torch"}, drawn, here)  # they draw figures
