@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from capacity import archive, run_table
-from capacity.analysis import expectations, labels, refused
+from capacity.analysis import expectations, families, labels, refused
 from capacity.analysis.document import Document, RunColumn
 from capacity.analysis.finding import Finding, Options
 from capacity.analysis.residuals import Residuals
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 # In this order: a study is of the first kind that applies to it.
 REGISTRY = {
+    "chain": "capacity.analysis.chain",
     "context": "capacity.analysis.context",
     "acquisition": "capacity.analysis.acquisition",
     "items": "capacity.analysis.items",
@@ -43,6 +44,7 @@ REGISTRY = {
     "ablation": "capacity.analysis.ablation",
     "random": "capacity.analysis.random",
 }
+ACROSS = "chain"  # the kind that is about several families of data
 
 
 class Kind(Protocol):
@@ -51,8 +53,8 @@ class Kind(Protocol):
     COMPARES: bool  # whether the variants of such a study are compared by pairs of runs
 
     def applies(self, runs: Sequence[Config], table: pandas.DataFrame) -> bool:
-        """Whether planned runs, all on one family of data, are of this kind; table: of
-        `run_table.table`."""
+        """Whether planned runs, all on one family of data (but of ACROSS), are of this kind; table:
+        of `run_table.table`."""
         ...
 
     def analyse(
@@ -91,12 +93,14 @@ def load(name: str) -> Kind:
 
 def kinds_of(runs: Sequence[Config], table: pandas.DataFrame) -> list[str]:
     """The kind of each family of data (random data, facts, text) among planned runs, in order."""
-    families: dict[str, list[Config]] = {}
+    if _across(runs):
+        return [ACROSS]
+    parts: dict[str, list[Config]] = {}
     for run in runs:
-        families.setdefault(labels.family(run), []).append(run)
+        parts.setdefault(labels.family(run), []).append(run)
     return [
         _kind_of(part, table.loc[table.run_id.isin([r.run_id for r in part])])
-        for part in families.values()
+        for part in parts.values()
     ]
 
 
@@ -107,6 +111,11 @@ def _kind_of(runs: Sequence[Config], table: pandas.DataFrame) -> str:
     raise ValueError(f"no kind of study knows runs on data.kind={runs[0].data.kind}")
 
 
+def _across(runs: Sequence[Config]) -> bool:
+    """Whether runs on several families of data are one study."""
+    return len(labels.families(runs)) > 1 and families.is_chain(runs)
+
+
 def kind_of(study: Study, table: pandas.DataFrame) -> str:
     """The kind of a study. ValueError, in one line, where its runs are on several families."""
     family_of(study)
@@ -114,11 +123,12 @@ def kind_of(study: Study, table: pandas.DataFrame) -> str:
 
 
 def family_of(study: Study) -> str:
-    """What all runs of a study are trained on. ValueError, in one line, where they differ."""
-    families = labels.families(study.runs)
-    if len(families) > 1:
-        raise ValueError(f"runs on {joined(families)}; a law is about one of them")
-    return families[0]
+    """What all runs of a study are trained on. ValueError, in one line, where they differ and no
+    kind is about several."""
+    several = labels.families(study.runs)
+    if len(several) > 1 and not _across(study.runs):
+        raise ValueError(f"runs on {joined(several)}; a law is about one of them")
+    return joined(several)
 
 
 def expected(study: Study, table: pandas.DataFrame) -> dict[str, Any]:

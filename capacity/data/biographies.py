@@ -284,7 +284,7 @@ def _orders(data: BiosData, order: str, device: torch.device) -> Tensor:
 
 
 class BiodWorld(NamedWorld):
-    """Pieces, people and texts of bioD: K attributes in a new order at every exposure."""
+    """Pieces, people and texts of bioD: K attributes in one order or a new one per exposure."""
 
     def __init__(
         self, data: BiodData, lexicon: Lexicon, n_people: int, seed: int, device: torch.device
@@ -360,13 +360,19 @@ class BiodWorld(NamedWorld):
         return out
 
     def render(self, person_R: Tensor, exposure_R: Tensor, other: bool = False) -> Tensor:
-        attribute = torch.arange(self.data.attributes, device=self.device)[None, :]
-        number_R1 = person_R[:, None] + self.data.skip
-        order = hashing.words(
-            over(self.seeded["biod order"], 1), number_R1, exposure_R[:, None], attribute
-        ).argsort(dim=1, stable=True)
         head = torch.full((len(person_R), 1), EOS, device=self.device)
+        order = self.order(person_R, exposure_R)
         return torch.cat([head, self.sentences(person_R, order).flatten(1)], 1)
+
+    def order(self, person_R: Tensor, exposure_R: Tensor) -> Tensor:
+        """Attributes of these texts in the order in which they stand there, int64 [R, K]."""
+        attribute = torch.arange(self.data.attributes, device=self.device)[None, :]
+        if self.data.order == "fixed":
+            return attribute.expand(len(person_R), -1)
+        number_R1 = person_R[:, None] + self.data.skip
+        key = over(self.seeded["biod order"], 1)
+        drawn = hashing.words(key, number_R1, exposure_R[:, None], attribute)
+        return drawn.argsort(dim=1, stable=True)
 
 
 class CorpusWorld(World):

@@ -261,6 +261,11 @@ def _check_biod(data: BiodData, items: int) -> None:
             f"data.diversity={data.diversity}: only {data.alphabet}^{data.length} = "
             f"{data.alphabet**data.length} different strings exist (data.alphabet^data.length)"
         )
+    if data.wording == "values" and data.order != "fixed" and data.attributes > 1:
+        raise ConfigError(
+            "data.wording=values: nothing tells which attribute a value is of in a new order; give "
+            "data.order=fixed, data.attributes=1 or data.wording=attributes"
+        )
     if data.skip + items > data.n_names:
         behind = f" behind data.skip={data.skip}" if data.skip else ""
         raise ConfigError(

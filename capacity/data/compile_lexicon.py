@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from capacity.base.errors import ConfigError
 from capacity.base.files import content_digest
 from capacity.data import lists
 from capacity.data.lexicon import EOS, SCHEMA, attributes_of, world_sizes
@@ -36,6 +37,8 @@ def key(data: WordedData) -> tuple:
             data.alphabet,
             data.separator,
             data.chunks > 1,
+            data.wording,
+            data.rows,
         )
     # the lists are always checked against the sizes, so those belong to the key in both cases
     return (
@@ -256,12 +259,26 @@ def _compile_biod(data: BiodData) -> tuple[dict, Encoder, dict[int, int]]:
     first = [book.add(" " + word) for word in pools.first_name[: data.first_names]]
     middle = [book.add(" " + word) for word in pools.middle_name[: data.middle_names]]
     last = [book.add(f" {word}'s") for word in pools.last_name[: data.last_names]]
-    pronoun = book.add(" Her") if data.attributes > 1 else 0
-    heads = [book.add(f" ID {n} is") for n in range(1, data.attributes + 1)]
+    told = data.wording == "sentences"
+    pronoun = book.add(" Her") if told and data.attributes > 1 else 0
+    heads = [book.add(f" ID {n} is") if told else 0 for n in range(1, data.attributes + 1)]
     comma = book.add(",") if data.separator == "comma" and data.chunks > 1 else 0
-    stop = book.add(".")
+    stop = book.add(".") if told else 0
     encoder = _encoder("bpe", None, book.texts)
-    content, row = book.close(encoder, data.alphabet)
+    marks = data.attributes if data.wording == "attributes" else 0  # a row for each
+    content, row = book.close(encoder, data.alphabet + marks)
+    first_mark = content["bio_rows"] - marks
+    if marks:
+        heads = [len(content["pieces"]) + k for k in range(marks)]
+        content["pieces"] += [[first_mark + k] for k in range(marks)]
+    used = content["bio_rows"]
+    if data.rows is not None:
+        if data.rows < used:
+            raise ConfigError(
+                f"data.rows={data.rows}: texts of this data use {used} rows; give data.rows={used} "
+                "or more, or leave it out"
+            )
+        content["tokens"] += [f" <-{n}>" for n in range(data.rows - used)]
     content |= {
         "kind": "biod",
         "first": first,
@@ -270,7 +287,7 @@ def _compile_biod(data: BiodData) -> tuple[dict, Encoder, dict[int, int]]:
         "heads": heads,
         "comma": comma,
         "stop": stop,
-        "first_symbol": content["bio_rows"] - data.alphabet,
+        "first_symbol": first_mark - data.alphabet,
         "last": {
             "'s": {
                 "pieces": last,

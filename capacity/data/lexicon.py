@@ -139,7 +139,8 @@ class Lexicon:
         if isinstance(data, CorpusData):
             return min(self.length(p) for texts in self.content["texts"] for p in texts)
         if isinstance(data, BiodData):
-            return data.attributes * (data.chunks * data.length + 2)
+            beside = {"sentences": 2, "attributes": 1, "values": 0}[data.wording]
+            return 2 + data.attributes * (data.chunks * data.length + beside)
         return 3 * len(attributes_of(data))
 
 

@@ -31,6 +31,8 @@ def context_of(data: Data, asked: str) -> str:
     """The context that is used: `asked`, or for auto the one that suits the texts."""
     if asked != "auto":
         return asked
+    if isinstance(data, BiodData):
+        return "first" if data.order == "permute" else "text"
     return (
         "first"
         if isinstance(data, BiosData) and data.biographies is None and data.order == "permute"
@@ -96,7 +98,7 @@ def longest(lexicon: Lexicon, data: WordedData, context: str, contexts: int) -> 
     if isinstance(data, CorpusData):
         return _of_corpus(lexicon, data, contexts)
     if isinstance(data, BiodData):
-        return _of_biod(lexicon, data)
+        return _of_biod(lexicon, data, context)
     head = int(data.tag == "main")
     name = _name(lexicon, data)
     asked_last = next(iter(lexicon.content["last"].values()))["lengths"]  # as a name alone has it
@@ -202,12 +204,17 @@ def _of_extraction(lexicon: Lexicon, data: BiosData) -> int:
     return max(lengths)
 
 
-def _of_biod(lexicon: Lexicon, data: BiodData) -> int:
+def _of_biod(lexicon: Lexicon, data: BiodData, context: str) -> int:
     content = lexicon.content
     last = lexicon.most(content["last"]["'s"]["pieces"], data.last_names)
     commas = (data.chunks - 1) * lexicon.length(content["comma"])
-    head = lexicon.most(content["heads"])
-    return _name(lexicon, data) + last + head + data.chunks * data.length + commas
+    heads = [lexicon.length(piece) for piece in content["heads"]]
+    value = data.chunks * data.length + commas
+    name = _name(lexicon, data) + last
+    if context == "first":
+        return name + max(heads) + value
+    between = lexicon.length(content["stop"]) + lexicon.length(content["pronoun"])
+    return name + sum(heads) + data.attributes * value + (data.attributes - 1) * between
 
 
 def _of_corpus(lexicon: Lexicon, data: CorpusData, contexts: int) -> int:

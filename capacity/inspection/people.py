@@ -27,7 +27,13 @@ from capacity.data.corpus import read_people
 from capacity.data.people import Span
 from capacity.data.questions import context_of
 from capacity.measure.extraction import halves
-from capacity.measure.questions import Question, gender_question, name_question, value_question
+from capacity.measure.questions import (
+    Question,
+    gender_question,
+    id_question,
+    name_question,
+    value_question,
+)
 from capacity.settings.data import BiodData, BiosData, CorpusData, worded_data
 
 AT_ONCE = 500  # people who are rendered together
@@ -324,27 +330,50 @@ def _biod(world: BiodWorld, decoder: Decoder, person_R: Tensor, n_texts: int) ->
 
     drawn = world.chunks(person_R).tolist()
     values = [{f"ID {k + 1}": value(k, row[k]) for k in range(d.attributes)} for row in drawn]
-    texts = []
+    between = len(world.lexicon.pieces[world.comma]) if world.comma else 0
+    length = d.chunks * d.length + (d.chunks - 1) * between
+    texts = []  # by exposure and person, with the token at which each value begins
     for exposure in range(n_texts):
         slots = world.render(person_R, torch.full_like(person_R, exposure))
-        tokens, length = world.pieces.join(slots)
-        texts.append(
-            [decoder.text(rows.tolist()).strip() for rows in tokens.split(length.tolist())]
-        )
+        tokens, each = world.pieces.join(slots)
+        begins = [
+            id_question(world, person_R, k, length, "text", exposure).begin.tolist()
+            for k in range(d.attributes)
+        ]
+        rows = [row.tolist() for row in tokens.split(each.tolist())]
+        texts.append(list(zip(rows, zip(*begins, strict=True), strict=True)))
+    context = context_of(d, "auto")
+    prompts = [
+        [
+            decoder.text(row[:begin]).strip()
+            for row, begin in _in_front(world, id_question(world, person_R, k, length, context, 0))
+        ]
+        for k in range(d.attributes)
+    ]
     for r, name in enumerate(names):
         shown = []
         for some in texts:
+            row, begins = some[r]
+            text = decoder.text(row).strip()
             places: dict[str | None, Span | None] = {None: (0, len(name))}
-            for key, words in values[r].items():
-                before = f" {key} is "
-                start = some[r].index(before) + len(before)
+            for (key, words), begin in zip(values[r].items(), begins, strict=True):
+                start = len(decoder.text(row[:begin]).strip()) + 1
                 places[key] = (start, start + len(words))
-                assert some[r][start : start + len(words)] == words, "a value is not in its place"
-            shown.append(Shown(some[r], places))
+                assert text[start : start + len(words)] == words, "a value is not in its place"
+            shown.append(Shown(text, places))
         asked = [Asked(None, "", name)]
-        asked += [Asked(key, f"{name}'s {key} is", words) for key, words in values[r].items()]
+        asked += [
+            Asked(key, prompts[k][r], words) for k, (key, words) in enumerate(values[r].items())
+        ]
         alternatives = dict.fromkeys(values[r], float(d.diversity**d.chunks))
         yield Told(name, values[r], shown, asked, "main", alternatives)
+
+
+def _in_front(world: BiodWorld, question: Question) -> list[tuple[list[int], int]]:
+    """The tokens of each question, and how many stand in front of what is asked."""
+    tokens, length = world.pieces.join(question.slots)
+    rows = [row.tolist() for row in tokens.split(length.tolist())]
+    return list(zip(rows, question.begin.tolist(), strict=True))
 
 
 # Corpora

@@ -155,23 +155,22 @@ def _place_bits(world: BiosWorld) -> float:
 def measure_biod(
     world: BiodWorld, asking: Asking, parameters: dict[str, int], classes: Classes | None = None
 ) -> tuple[dict[str, Any], by_person.Table]:
-    """All numbers of bioD for one member (Definition 4.1), and by person: each attribute's sentence
-    directly behind the name."""
+    """All numbers of bioD for one member (Definition 4.1), and by person."""
     d = world.data
     person = sample(world, asking.people)
     answers = by_person.ask_biod(world, person, asking)
     p1_R = answers.name_R
-    whole = [nats for (nats,), _ in answers.values.values()]
-    hits = [hit for _, (hit,) in answers.values.values()]
-    first_chunk = whole if d.chunks == 1 else by_person.first_chunks(world, person, asking)
+    by_context = [nats for nats, _ in answers.values.values()]
+    whole = [np.mean(nats, axis=0) for nats in by_context]
+    hits = [np.mean(hit, axis=0) for _, hit in answers.values.values()]
+    first_chunk = by_context if d.chunks == 1 else by_person.first_chunks(world, person, asking)
     p1, p2, p3 = float(p1_R.mean()), float(np.mean(whole)), float(np.mean(first_chunk))
     n, sizes = world.n_people, resolve.BiodResolved(d).sizes
     held = entropy.biod_bits(n, sizes, p1, p2, p3)
     value_bits, chunks_RKC = d.chunks * math.log2(d.diversity), world.chunks(person)
     by_attribute = {
-        f"ID {k + 1}": _summary([whole[k]], [hits[k]], value_bits)
-        | _guessing(chunks_RKC[:, k], d.diversity**d.chunks)
-        for k in range(d.attributes)
+        name: _summary(nats, hit, value_bits) | _guessing(chunks_RKC[:, k], d.diversity**d.chunks)
+        for k, (name, (nats, hit)) in enumerate(answers.values.items())
     }
     out = {
         "p1_nats": p1,
@@ -191,7 +190,7 @@ def measure_biod(
     return _finish(
         out,
         world,
-        "first",
+        context_of(d, asking.context),
         _Answers(
             person,
             held,

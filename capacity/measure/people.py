@@ -46,8 +46,8 @@ from capacity.measure.questions import (
     Question,
     ask_value,
     gender_question,
+    id_question,
     name_question,
-    starts,
 )
 
 MEASURE = declared.MEASURE
@@ -96,30 +96,36 @@ def ask_bios(world: BiosWorld, person_R: Tensor, asking: Asking) -> Answers:
 
 
 def ask_biod(world: BiodWorld, person_R: Tensor, asking: Asking) -> Answers:
-    """The same of bioD: each attribute's sentence directly behind the name."""
+    """The same of bioD; contexts: of `context_of`, texts in the order of their exposures."""
     d = world.data
     named_R, _ = asking.ask(world.pieces, name_question(world, person_R))
     commas = (d.chunks - 1) * (len(world.lexicon.pieces[world.comma]) if world.comma else 0)
+    asked = _about_ids(world, person_R, d.chunks * d.length + commas, asking)
     values: dict[str, Scored] = {}
-    for k, question in enumerate(_about_ids(world, person_R, d.chunks * d.length + commas)):
-        nats, hits = asking.ask(world.pieces, question)
-        values[f"ID {k + 1}"] = [nats], [hits]
+    for k, questions in enumerate(asked):
+        scored = [asking.ask(world.pieces, question) for question in questions]
+        values[f"ID {k + 1}"] = [nats for nats, _ in scored], [hits for _, hits in scored]
     return Answers(person_R, named_R, values)
 
 
-def first_chunks(world: BiodWorld, person_R: Tensor, asking: Asking) -> list[np.ndarray]:
-    """Nats of the first chunk of each value of bioD, fp64 [R] each."""
-    questions = _about_ids(world, person_R, world.data.length)
-    return [asking.ask(world.pieces, question)[0] for question in questions]
+def first_chunks(world: BiodWorld, person_R: Tensor, asking: Asking) -> list[list[np.ndarray]]:
+    """By attribute and context, nats of the first chunk of a value of bioD, fp64 [R] each."""
+    return [
+        [asking.ask(world.pieces, question)[0] for question in questions]
+        for questions in _about_ids(world, person_R, world.data.length, asking)
+    ]
 
 
-def _about_ids(world: BiodWorld, person_R: Tensor, tokens: int) -> Iterator[Question]:
-    """By attribute, the first tokens of its value."""
-    for k in range(world.data.attributes):
-        order = torch.full((len(person_R), 1), k, device=world.device)
-        slots = torch.cat([torch.ones_like(order), world.sentences(person_R, order).flatten(1)], 1)
-        begin = starts(world, slots)[:, 5]
-        yield Question(slots, begin, torch.full_like(begin, tokens))
+def _about_ids(
+    world: BiodWorld, person_R: Tensor, tokens: int, asking: Asking
+) -> Iterator[list[Question]]:
+    """By attribute, the first tokens of its value in every context that is asked."""
+    d = world.data
+    context = context_of(d, asking.context)
+    again = context == "text" and d.order == "permute" and d.attributes > 1
+    for k in range(d.attributes):
+        draws = range(asking.draws if again else 1)
+        yield [id_question(world, person_R, k, tokens, context, draw) for draw in draws]
 
 
 def of_names(person_R: Tensor, who: list[int], nats: np.ndarray) -> Table:

@@ -134,6 +134,24 @@ def value_question(
     return Question(slots, starts(world, slots)[row, place], value_length[row, k])
 
 
+def id_question(
+    world: BiodWorld, person_R: Tensor, k: int, tokens: int, context: str, draw: int
+) -> Question:
+    """The first tokens of the value of attribute k of bioD: directly behind the name (context
+    first), or in the person's draw-th text (context text)."""
+    if context == "first":
+        order = torch.full((len(person_R), 1), k, device=world.device)
+    else:
+        order = world.order(person_R, torch.full_like(person_R, draw))
+    slots = torch.cat(
+        [torch.ones_like(order[:, :1]), world.sentences(person_R, order).flatten(1)], 1
+    )
+    place_R = 5 + (4 + 2 * world.data.chunks) * (order == k).int().argmax(1)
+    row = torch.arange(len(person_R), device=world.device)
+    begin = starts(world, slots)[row, place_R]
+    return Question(slots, begin, torch.full_like(begin, tokens))
+
+
 def gender_question(world: BiosWorld, person_R: Tensor, draw: int, context: str) -> Question:
     """The first pronoun, in the second sentence, without what is glued to it."""
     n = len(world.attributes)

@@ -92,6 +92,26 @@ class BiodData:
         1000, "T, different symbols; each is one row of the token table", low=2, high=10**6
     )
     separator: str = setting("comma", "what stands between chunks", choices=("comma", "none"))
+    order: str = setting(
+        "permute",
+        "attributes of a text: in a new order at every exposure, or always in one",
+        choices=("permute", "fixed"),
+        neutral="permute",
+    )
+    wording: str = setting(
+        "sentences",
+        "sentences: a subject, its attribute and a stop around every value; attributes: the name, "
+        "then one token in front of every value says which it is; values: the name, then values",
+        choices=("sentences", "attributes", "values"),
+        neutral="sentences",
+    )
+    rows: int | None = setting(
+        None,
+        "rows of the token table, some of which no text uses; empty: those that texts use",
+        low=2,
+        high=10**6,
+        neutral=None,
+    )
     tiers: tuple[str, ...] = _tiers()
     zipf: float = _zipf()
     zipf_tiers: int = _zipf_tiers()

@@ -69,6 +69,9 @@ SPACE = {  # section -> setting -> values, as they are typed
         "length": [1, 2, 3],
         "alphabet": [2, 3, 10],
         "separator": ["comma", "none"],
+        "order": ["permute", "permute", "fixed"],
+        "wording": ["sentences", "sentences", "attributes", "values"],
+        "rows": ["null", "null", 40, 200],
     },
     "corpus": {
         "n_people": ["null", 6, 12],

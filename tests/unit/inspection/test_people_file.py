@@ -32,6 +32,21 @@ KINDS = {
     "no work": [*BIOS, "data.employers=0", "data.years=0"],
     "biod": ["data=biod_pocket", "data.n_people=60", "data.attributes=3"],
     "one chunk": ["data=biod_pocket", "data.n_people=60", "data.chunks=1"],
+    "named values": [
+        "data=biod_pocket",
+        "data.n_people=60",
+        "data.attributes=3",
+        "data.wording=attributes",
+    ],
+    "values alone": [
+        "data=biod_pocket",
+        "data.n_people=60",
+        "data.attributes=3",
+        "data.chunks=1",
+        "data.length=2",
+        "data.order=fixed",
+        "data.wording=values",
+    ],
 }
 
 
@@ -101,7 +116,9 @@ def test_generated_people_are_read_with_the_same_bits_and_places(here, capsys, k
                 }
 
 
-@pytest.mark.parametrize("kind", ["bios", "gpt2", "full names", "biod"])
+@pytest.mark.parametrize(
+    "kind", ["bios", "gpt2", "full names", "biod", "named values", "values alone"]
+)
 def test_what_is_written_is_what_a_run_is_shown(kind):
     """Tokens of each text are those of the stream, byte for byte."""
     config = load(KINDS[kind])
