@@ -92,7 +92,13 @@ def _sizes(families: Sequence[dict[str, Any]]) -> pd.DataFrame:
         common = one.get("common")
         for i, size in enumerate(one["sizes"]):
             row = about | {"size": size, "parameters": one["parameters"][i], "ic": one["ic"][i]}
-            rows.append(row | ({"ic_on_one_data_set": common["ic"][i]} if common else {}))
+            row |= {"ic_on_one_data_set": common["ic"][i]} if common else {}
+            if "bits_per_character" in one:
+                mean = one["bits_per_character"][i]
+                low, high = mean["interval"] or (None, None)
+                row |= {"bits_per_character": mean["value"]}
+                row |= {"bits_per_character_low": low, "bits_per_character_high": high}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -65,6 +65,9 @@ def of_family(rows: Frame, common: bool = False) -> dict[str, Any]:
     }
     out |= _over_sizes(rows, rows.ic.to_numpy(float), order)
     out["bent"] = _bent(gain, log_flops, rows["size"].tolist())
+    if "bits_per_character" in rows and rows.bits_per_character.notna().all():
+        by_size = [rows[rows["size"] == size] for size in order]
+        out["bits_per_character"] = [_over_seeds(mine) for mine in by_size]
     if common:
         bits = gain * rows.tokens.to_numpy(float)
         largest = rows[rows["size"] == order[-1]]
@@ -75,6 +78,13 @@ def of_family(rows: Frame, common: bool = False) -> dict[str, Any]:
             "bent_in_p": _bent(per_token, rows.parameters.to_numpy(float), rows["size"].tolist()),
         }
     return out
+
+
+def _over_seeds(mine: Frame) -> dict[str, Any]:
+    """Mean bits per character of a size, with Student's interval over seeds."""
+    means = mine.groupby("seed").bits_per_character.mean().to_numpy(float)
+    low, high = t_interval(means)
+    return {"value": float(means.mean()), "interval": None if math.isnan(low) else [low, high]}
 
 
 def _over_sizes(rows: Frame, ic: np.ndarray, order: list[str]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def document(numbers: Mapping[str, Any]) -> Document:
             "together", "Is Information Capacity one number over sizes?", [_constancy(numbers)]
         ),
         Section("families", "Information Capacity by family", [_families(numbers)]),
+        Section("characters", "Bits per character of held-out text", [_characters(numbers)]),
         Section("correlation", "Compression and knowledge", [_knowledge(numbers)]),
         Section("residuals", "Answers beyond what code lengths say", _residuals(numbers)),
         Section("density", "Density of architectures", [_forms(numbers)]),
@@ -199,6 +200,26 @@ def _families(numbers: Mapping[str, Any]) -> Table:
         rows,
         "Families of three sizes and more (sizes.csv: all):",
         key="spread: (largest - smallest) / mean; ratio: largest over smallest size",
+        page="README.md",
+    )
+
+
+def _characters(numbers: Mapping[str, Any]) -> Table:
+    """Families of text of at least three sizes; sizes.csv has all."""
+    rows: list[list[str]] = []
+    for one in numbers["families"]:
+        if one["side"] != "held_out" or len(one["sizes"]) < 3 or "bits_per_character" not in one:
+            continue
+        about = [one["study"], one["variant"], one["amount"], f"{one['exposures']:g} exposures"]
+        rows.append([", ".join(filter(None, about))])
+        rows += [
+            [size, digits(mean["value"]), ends(mean["interval"]) or DASH]
+            for size, mean in zip(one["sizes"], one["bits_per_character"], strict=True)
+        ]
+    return Table(
+        [Column("size", right=False), Column("bits per character"), Column("95%")],
+        rows,
+        "Families of three sizes and more (sizes.csv: all); 95% over seeds:",
         page="README.md",
     )
 
