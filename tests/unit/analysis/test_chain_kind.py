@@ -187,6 +187,6 @@ def test_the_figure_has_every_chosen_run(runs):
     points = [line for line in axes.lines if str(line.get_gid()).startswith("runs ")]
     chosen = one.tables["runs.csv"].query("chosen")
     assert sum(len(line.get_xdata()) for line in points) == len(chosen)
-    shown = sorted(y for line in points for y in line.get_ydata())
+    shown = sorted(x for line in points for x in line.get_xdata())
     assert shown == pytest.approx(sorted(chosen.per_parameter))
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == [f.called for f in FAMILIES]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [f.called for f in FAMILIES]
