@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -274,8 +274,8 @@ def _between(mine: Frame, first: str, last: str, exposures: float | None = None)
 def _steps(
     mine: Frame, tuning: Sequence[dict[str, Any]]
 ) -> tuple[list[Any], dict[str, Any] | None]:
-    """Every step between families that follow each other, at the most exposures that all have, and
-    the ratio of the ends."""
+    """Every step between families that follow each other, at the most exposures that all have, then
+    those over families that are not known well enough; and the ratio of the ends."""
     present = [f.key for f in FAMILIES if (mine.family == f.key).any()]
     budgets = [set(mine.exposures_planned[mine.family == key]) for key in present]
     shared = set.intersection(*budgets) if budgets else set()
@@ -299,7 +299,27 @@ def _steps(
         return entry | {"exposures": exposures, "withheld": why}
 
     steps = [told(a, b) for a, b in zip(present, present[1:], strict=False)]
-    return steps, told(present[0], present[-1])
+    return [*steps, *_bridges(steps, told)], told(present[0], present[-1])
+
+
+def _bridges(
+    steps: Sequence[dict[str, Any]], told: Callable[[str, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Over every run of steps without a value, because a family between is not known well enough,
+    the step from the family in front of it to the one behind it."""
+    out: list[dict[str, Any]] = []
+    first = None
+    for row in steps:
+        if row["value"] is None:
+            first = first or row["first"]
+            continue
+        if first is not None and row["first"] != first:
+            out.append(told(first, row["first"]))
+        first = None
+    if first is not None and steps[-1]["last"] != first:
+        out.append(told(first, steps[-1]["last"]))
+    known = {(row["first"], row["last"]) for row in steps}
+    return [row | {"over": True} for row in out if (row["first"], row["last"]) not in known]
 
 
 def _clocks(mine: Frame, ends: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -107,18 +107,29 @@ def _ends(fit: Mapping[str, Any]) -> list[str]:
     return [f"{says} ({plural(row['pairs'], 'pair')}, {at}{p})."]
 
 
+def _follows(row: Mapping[str, Any]) -> bool:
+    """Whether a step is between families of which one follows the other in its study."""
+    return not row.get("over")
+
+
+def _to(row: Mapping[str, Any]) -> str:
+    """What a step leads to, and from where if not from the row above."""
+    last = BY_KEY[row["last"]].called
+    return last if _follows(row) else f"{last}, from {BY_KEY[row['first']].called}"
+
+
 def _largest(fit: Mapping[str, Any]) -> list[str]:
     """Which steps are shown, the largest first."""
     shown, unknown = [], []
     for row in fit["steps"]:
         if row["value"] is None or row["withheld"] or row["p"] is None:
-            unknown.append(BY_KEY[row["last"]].called)
+            unknown.append(_to(row))
         elif row["p"] <= ALPHA:
             shown.append(row)
     shown.sort(key=lambda row: -abs(row["log"]))
     out = []
     if shown:
-        told = "; ".join(f"{BY_KEY[row['last']].called} {_read(row)}" for row in shown)
+        told = "; ".join(f"{_to(row)} {_read(row)}" for row in shown)
         out.append(f"steps that are shown to change what is held, as ratios: {told}.")
     if unknown:
         out.append(f"**cannot tell** of the {plural(len(unknown), 'step')} to {joined(unknown)}.")
@@ -161,7 +172,7 @@ def _steps(fit: Mapping[str, Any]) -> Table:
         says = "cannot tell" if cannot else "shown" if row["p"] <= ALPHA else "not shown"
         rows.append(
             [
-                BY_KEY[row["last"]].called,
+                _to(row),
                 DASH if row["value"] is None else digits(row["value"]),
                 ends(row["interval"]) or DASH,
                 part,
@@ -171,12 +182,14 @@ def _steps(fit: Mapping[str, Any]) -> Table:
             ]
         )
     changes = "; ".join(
-        f"{BY_KEY[row['last']].called}: {BY_KEY[row['last']].change}" for row in fit["steps"]
+        f"{BY_KEY[row['last']].called}: {BY_KEY[row['last']].change}"
+        for row in fit["steps"]
+        if _follows(row)
     )
     return Table(
         [Column(h, right=h not in ("to", "reading"), detail=h == "pairs") for h in headings],
         rows,
-        key=f"ratio to the family in the row above; {changes}",
+        key=f"ratio to the family in the row above, or to the one that is named; {changes}",
     )
 
 

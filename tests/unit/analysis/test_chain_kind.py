@@ -145,6 +145,28 @@ def test_one_rate_is_no_tuning(runs):
     assert "1 learning rate tried" in fit["ends"]["withheld"][0]
 
 
+def test_a_family_that_is_not_known_is_stepped_over(runs):
+    """Of spelled values most seeds hold nothing: the two steps beside it have no value, one over
+    both has that of the others, and parts add up."""
+    frame = table(runs, noise=0.0)
+    spelled = frame.run_id.isin(
+        [r.run_id for r in runs if analysis.families.of(r).key == "spelled"]
+    )
+    values = 4 * math.log2(121) * LN2 / 4
+    frame.loc[spelled & (frame.seed > 0), "p2_nats"] = values  # as many nats as values have
+    fit = analysis.analysed(runs, frame, "study").numbers
+    unknown = [row["last"] for row in fit["steps"] if row["value"] is None]
+    assert unknown == ["spelled", "sentences"]
+    over = fit["steps"][-1]
+    assert (over["first"], over["last"], over["over"]) == ("reordered", "sentences", True)
+    assert over["value"] == pytest.approx(BITS["sentences"] / BITS["reordered"], rel=1e-9)
+    logs = [row["log"] for row in fit["steps"] if row["log"] is not None]
+    assert sum(logs) == pytest.approx(fit["ends"]["log"], abs=1e-9)
+    told = said(analysis.analysed(runs, frame, "study"))
+    assert "sentences, from new orders" in told
+    assert "cannot tell of the 2 steps to spelled values and sentences" in told.replace("**", "")
+
+
 def test_a_full_family_withholds_its_steps(runs):
     fit = found(runs, full="keyed").numbers
     withheld = {row["last"] for row in fit["steps"] if row["withheld"]}
