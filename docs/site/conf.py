@@ -29,6 +29,7 @@ include_patterns = [
     "CHANGELOG.md",
     "docs/**",
     "results/studies/**",
+    "results/compression/**",
 ]
 exclude_patterns = [
     ".*",
@@ -70,7 +71,11 @@ SECTIONS = {
     "Project": ["README", "CONTRIBUTING", "CHANGELOG"],
 }
 TITLES = {"README": "README </README>"}  # its own title is the project's
-UNLISTED = ("docs/decisions/", "results/studies/")  # too many for the side bar; indexes link there
+UNLISTED = (
+    "docs/decisions/",
+    "results/studies/",
+    "results/compression/",
+)  # too many for the side bar; indexes link there
 FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"')
 IMPORTED = re.compile(
     r"""(?:@import\s+|url\(\s*)["']?(?:https?:)?//[^"')\s]*"""

@@ -24,6 +24,7 @@ from capacity.analysis.compression.formulas import BITS_OF_A_BYTE, information_c
 from capacity.analysis.random import plateaus
 from capacity.base.errors import ConfigError
 from capacity.base.frames import Frame
+from capacity.base.words import joined
 from capacity.config import Config
 from capacity.data import cache as kept
 from capacity.settings.data import text_data
@@ -63,6 +64,10 @@ def read(studies: Sequence[Study], results: Path) -> Read:
     `archive.reading`."""
     out, seen, size = Read(), set[str](), _Characters()
     for study in studies:
+        if len(several := labels.families(study.runs)) > 1:
+            # of values alone and of values in texts answers follow code lengths differently
+            out.left_out[study.name] = f"runs on {joined(several)}: no line is common to them"
+            continue
         table = refused.set_aside(run_table.table(results, study.runs, study.names))
         out.studies[study.name] = (study, table)
         done = set(table.run_id[table.status == "finished"])

@@ -306,6 +306,15 @@ def test_code_lengths_of_biod_are_of_one_attribute():
         assert rows[knowledge.X][run_id] == pytest.approx(per_bit, rel=1e-4)
 
 
+def test_studies_of_several_families_of_data_are_left_out():
+    study = load_study("rulers/chain@pocket", [])
+    with archive.reading(RESULTS, [study.name]):
+        found = reading.read([study], RESULTS)
+    assert not found.people and not found.texts
+    (why,) = found.left_out.values()
+    assert why == "runs on facts, random data and random rows and people: no line is common to them"
+
+
 def test_characters_of_text_are_counted_by_token(tmp_path):
     study = load_study("morris/membership@pocket", [])
     run = min(study.runs, key=lambda run: run.items)
