@@ -11,6 +11,7 @@ import pytest
 
 from capacity.analysis import expectations
 from capacity.settings.data import KINDS
+from capacity.settings.field import REQUIRED
 from capacity.settings.model import Model
 from capacity.settings.train import Train
 from frozen import compare
@@ -58,7 +59,8 @@ def _came_later(column: pd.Series) -> bool:
     if not key:
         return column.name == "parameters_idle"
     fields = [f for kind in SECTIONS[section] for f in dataclasses.fields(kind) if f.name == key]
-    (neutral,) = {field.metadata["neutral"] for field in fields}
+    # one kind may have had it from the first run on, and another not: that is no neutral value
+    (neutral,) = {field.metadata["neutral"] for field in fields} - {REQUIRED}
     return all(value == neutral for value in column.replace(math.nan, None))
 
 
