@@ -172,6 +172,7 @@ def test_every_study_in_the_repository_plans(name, tmp_path):
         "context/copy",
         "context/lengths",
         "context/mqar",
+        "rulers/chain",
     ):  # an axis moves only itself: nothing about the data but its size may differ within a study
         assert len(set(values(found.runs, "data.kind", "data.vocab_size", "data.seq_len"))) == 1
 

@@ -33,7 +33,7 @@ def test_a_session_is_as_nice_as_the_process_that_leads_it(level):
         text=True,
         check=True,
     )
-    assert done.stdout.split()[1:] == ["nice", str(max(0, mine + level))]
+    assert done.stdout.split()[1:] == ["nice", str(min(19, max(0, mine + level)))]
 
 
 def test_a_kernel_without_groups_is_no_error(tmp_path, monkeypatch):
