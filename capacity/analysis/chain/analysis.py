@@ -323,8 +323,8 @@ def _bridges(
 
 
 def _clocks(mine: Frame, ends: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The ratio of the ends by exposures, and what a doubling does to its logarithm, over pairs of
-    budgets that follow each other, by size and seed; None with one budget."""
+    """The ratio of the ends by exposures, and what a doubling does to its logarithm from the fewest
+    to the most, by size and seed; None with one budget."""
     if ends is None:
         return None
     sides = {
@@ -336,16 +336,15 @@ def _clocks(mine: Frame, ends: dict[str, Any] | None) -> dict[str, Any] | None:
     if len(budgets) < 2:
         return None
     rows = [{"exposures": e} | _between(mine, ends["first"], ends["last"], e) for e in budgets]
-    slopes = []
-    for low, high in zip(budgets, budgets[1:], strict=False):
-        for size, _, seed in sorted(c for c in both if c[1] == low):
-            values = [
-                [float(sides[side].get((size, e, seed), math.nan)) for side in ("first", "last")]
-                for e in (low, high)
-            ]
-            if (np.array(values) > 0).all():
-                (a, b), (c, d) = values
-                slopes.append((math.log(d / c) - math.log(b / a)) / math.log2(high / low))
+    slopes, low, high = [], budgets[0], budgets[-1]  # one slope a seed: neighbours share a budget
+    for size, _, seed in sorted(c for c in both if c[1] == low):
+        values = [
+            [float(sides[side].get((size, e, seed), math.nan)) for side in ("first", "last")]
+            for e in (low, high)
+        ]
+        if (np.array(values) > 0).all():
+            (a, b), (c, d) = values
+            slopes.append((math.log(d / c) - math.log(b / a)) / math.log2(high / low))
     out: dict[str, Any] = {"rows": rows, "pairs": len(slopes), "slope": None, "interval": None}
     if len(slopes) >= 2:
         low_end, high_end = t_interval(np.array(slopes))

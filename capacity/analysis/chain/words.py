@@ -245,7 +245,7 @@ def _tuning(fit: Mapping[str, Any]) -> Table:
                     BY_KEY[row["family"]].called,
                     one["size"],
                     f"{one['lr']:g}",
-                    f"{one['load']:g}",
+                    f"{one['load']:g}" if one["load"] else DASH,
                     digits(one["held"]),
                     mark,
                 ]
