@@ -376,7 +376,7 @@ def check(config: Config) -> None:
             f"{' or '.join(quantization.CASTS)}"
         )
     _check_execution(config.cluster, config.model, config.train)
-    snapshots.check(config.measure.snapshots, config.steps, config.data.kind)
+    snapshots.check(config.measure, config.steps, config.data)
     if config.train.warmup_steps >= config.steps:
         given = config.train.exposures
         steps = f"the {config.steps} steps of train.exposures={given:g}" if given else ""

@@ -221,7 +221,19 @@ OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] =
     "text": ({"targets", "predicted"}, text),
     "facts": ({"arms", "peaks", "saturated"}, facts),
 }
+
+
 # kind and schema of later files -> what makes them of the next schema
+def items(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 2 -> 3: forecasts have a cost and what they know beyond copies, and stand beside those
+    of earlier steps; precision and recall of files before are over replicates whose predictor
+    foresees something."""
+    new = {"cost": None, "asked": None, "by_replicate": {}, "within": None}
+    new["within_above_guessing"] = None
+    rows = [new | {"cost": row["small"] / row["large"]} | row for row in old["forecasts"]]
+    return dict(old) | {"schema": 3, "forecasts": rows, "earlier": [], "equal_cost": []}
+
+
 LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     ("budget", 2): budget,
     ("precision", 2): precision_terms,
@@ -229,6 +241,7 @@ LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     ("text", 2): text_canaries,
     ("random", 2): models,
     ("ablation", 2): models,
+    ("items", 2): items,
     ("facts", 3): models,
     ("precision", 3): models,
     ("text", 3): models,

@@ -9,7 +9,7 @@ from capacity.base.hardware import cores, cpu_name, gpus_of, pick_threads, refus
 from capacity.base.words import byte_size, clock, count, digits, flop_count, percent, plural, wrap
 from capacity.config import Config
 from capacity.counts import state_numbers, values_read
-from capacity.data import tiers
+from capacity.data import snapshots, tiers
 from capacity.settings.fresh import FreshData, fresh_data, sequence_bits
 
 TITLE = 12  # columns of a line's title
@@ -54,12 +54,13 @@ def describe(config: Config, results: Path) -> list[str]:
         f"{count(config.tokens)} tokens, {flop_count(config.flops)}",
     )
     if number := config.measure.snapshots:
-        scored = config.items + getattr(config.data, "n_held_out", 0)
+        scored = snapshots.scored(config.measure, config.items, config.data)
         part = number * scored * config.data.seq_len / (3 * config.tokens)  # forward passes only
+        alone = config.measure.snapshot_items == "canaries"
         lines += _line(
             "snapshots",
-            f"{plural(number, 'step')} at which every sequence is scored, about {percent(part, 1)} "
-            "of the training's arithmetic",
+            f"{plural(number, 'step')} at which every {'canary' if alone else 'sequence'} is "
+            f"scored, about {percent(part, 1)} of the training's arithmetic",
         )
     on = f"{plural(threads, 'thread')} of {plural(cores(), 'core')}" if cpu else "one GPU"
     refused = refused_threads(config.cluster.threads)

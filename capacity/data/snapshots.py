@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 from capacity.base.errors import ConfigError
+from capacity.data import canaries
+from capacity.settings.data import TextData
+from capacity.settings.measure import Measure
 
 KINDS = ("uniform", "text")  # of data whose items can be scored one by one
 
@@ -22,8 +25,10 @@ def steps_of(number: int, steps: int) -> tuple[int, ...]:
     return tuple(out)
 
 
-def check(number: int, steps: int, kind: str) -> None:
-    """ConfigError for more snapshots than steps, and for data of other kinds."""
+def check(measure: Measure, steps: int, data: object) -> None:
+    """ConfigError for more snapshots than steps, for data of other kinds, and for canaries where
+    there are none."""
+    number, kind = measure.snapshots, getattr(data, "kind", "")
     if number > steps:
         raise ConfigError(
             f"measure.snapshots={number}: more than the {steps} steps of the run; give at most "
@@ -34,3 +39,15 @@ def check(number: int, steps: int, kind: str) -> None:
             f"measure.snapshots={number}: scores single sequences, which data.kind={kind} does not "
             f"have; allowed: 0, or data.kind={' or '.join(KINDS)}"
         )
+    if number and measure.snapshot_items == "canaries" and not getattr(data, "canaries", 0):
+        raise ConfigError(
+            "measure.snapshot_items=canaries: this run has none; give data.kind=text with "
+            "data.canaries, or measure.snapshot_items=all"
+        )
+
+
+def scored(measure: Measure, items: int, data: object) -> int:
+    """Sequences that each snapshot scores, of a run with so many items."""
+    if measure.snapshot_items == "canaries" and isinstance(data, TextData):
+        return data.canaries * len(data.repeats) * canaries.count(data)
+    return items + getattr(data, "n_held_out", 0)

@@ -64,6 +64,35 @@ FIELDS = (
     _of_group("exposures", LIST, "bits", "exposure of each of them"),
     _of_group("bits", LIST, "bits", "code length of each of them"),
     _of_group("tails", LIST, "tokens", "at the end of each of them that greedy decoding writes"),
+    Field(
+        "canary_steps",
+        LIST,
+        "steps",
+        "of measure.snapshots, at which canaries were scored during training",
+        optional=True,
+    ),
+    Field(
+        "canary_kinds.[group].first_update",
+        LIST,
+        "steps",
+        "of each of them, the update with its first view; empty: never, or shuffled",
+        optional=True,
+        missing=True,
+    ),
+    Field(
+        "canary_kinds.[group].bits_at",
+        LIST,
+        "bits",
+        "at each of canary_steps, code length of each of them",
+        optional=True,
+    ),
+    Field(
+        "canary_kinds.[group].tails_at",
+        LIST,
+        "tokens",
+        "at each of canary_steps, the end of each of them that greedy decoding writes",
+        optional=True,
+    ),
 )
 
 

@@ -3,6 +3,8 @@ Predictable Memorization, arXiv 2304.11158, section 3).
 
     precision   part of the foreseen ones that are written out
     recall      part of those that are written out that were foreseen
+    within      what code lengths of a predictor know beyond the copies: the AUC of a shorter one
+                for being written out, over pairs of sequences with equal copies
 
 What the paper does not ask is whether the predictor knows more than how often each sequence was
 seen: as many sequences, those with the most copies, of equals a random choice, are a forecast, too.
@@ -57,3 +59,16 @@ def expected_hits(copies: np.ndarray, target: np.ndarray, chosen: int) -> float:
         if not left:
             break
     return hits
+
+
+def within(bits: np.ndarray, target: np.ndarray, copies: np.ndarray) -> float | None:
+    """Part of all pairs of sequences with equal copies, one of them written out and one not, in
+    which the predictor has the shorter code for the former; a tie counts half. None without a pair;
+    1/2 is guessing. bits: code lengths of the predictor, [n]; target, copies: as `forecast`."""
+    right, pairs = 0.0, 0
+    for level in np.unique(copies):
+        mine = np.asarray(copies) == level
+        yes, no = bits[mine & target], bits[mine & ~target]
+        right += float((yes[:, None] < no).sum() + 0.5 * (yes[:, None] == no).sum())
+        pairs += len(yes) * len(no)
+    return right / pairs if pairs else None

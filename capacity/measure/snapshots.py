@@ -26,10 +26,12 @@ def _sequences(stack: Stack, flat_P: Tensor, m: int) -> Columns:
 
 
 def _text(stack: Stack, flat_P: Tensor, m: int) -> Columns:
-    """Members, held-out sequences and canaries."""
-    dealt = split.of(stack.configs[m])
+    """Members, held-out sequences and canaries, or the last alone."""
+    config = stack.configs[m]
+    dealt = split.of(config)
+    sides = ((TRAINED, dealt.seen), (HELD_OUT, ~dealt.seen))
     groups = []
-    for kind, mask in ((TRAINED, dealt.seen), (HELD_OUT, ~dealt.seen)):
+    for kind, mask in sides if config.measure.snapshot_items == "all" else ():
         rows = dealt.scored[mask]
         groups.append((kind, rows, torch.from_numpy(dealt.pool.tokens_NS[rows])))
     lengths = dealt.inserted.length

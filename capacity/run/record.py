@@ -17,7 +17,7 @@ from capacity.feed import canary_schedule as views
 from capacity.feed import used_rows
 from capacity.measure import quantization
 from capacity.measure import registry as measures
-from capacity.run import timed_facts
+from capacity.run import canary_snapshots, timed_facts
 from capacity.run.environment import environment
 from capacity.run.job import Job
 from capacity.settings.data import TextData, text_data
@@ -54,6 +54,7 @@ def finished(stack: Stack, state: State, m: int, job: Job, trained: Trained) -> 
         part["facts"] = timed_facts.of_run(config, results)
     elif views.probed(config):
         part["views"] = _views(config, results)
+    canary_snapshots.put(part, config, results)
     held = declared.held_bits(part)
     if not np.isfinite(held):
         raise FloatingPointError(f"{declared.name}: {held} bits after training")

@@ -15,6 +15,7 @@ from capacity.declare.quantization import asked
 from capacity.feed import used_rows
 from capacity.measure import people, quantization, wording
 from capacity.measure import registry as measures
+from capacity.run import canary_snapshots
 from capacity.run.job import Job
 from capacity.train import checkpoint
 from capacity.train.loop import Stack
@@ -46,6 +47,8 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
     for name in ("views", "facts"):  # probes of the training
         if seen := record["measures"].get("text", {}).get(name):
             parts["text"][name] = seen
+    if "text" in parts:
+        canary_snapshots.keep(parts["text"], record["measures"]["text"])
     if not config.measure.held_out_people:  # the table of people has none any more
         record["measures"].pop(people.MEASURE.name, None)
     if not config.measure.wording:  # its bits would stand beside knowledge measured anew

@@ -47,6 +47,12 @@ class Measure:
         low=0,
         high=1000,
     )
+    snapshot_items: str = setting(
+        "all",
+        "what is scored at these steps: all; canaries: text: these alone, so that many steps cost "
+        "little",
+        choices=("all", "canaries"),
+    )
     sequences: int = setting(
         512, "copy, mqar: held-out sequences that are scored, of each length", low=2, high=2**31 - 1
     )

@@ -94,6 +94,7 @@ OTHER = {
     "train.qat_embeddings": True,
     "measure.evaluations": 3,
     "measure.snapshots": 3,
+    "measure.snapshot_items": "canaries",
     "measure.batch_tokens": 512,
     "measure.people": 5,
     "measure.held_out_people": 5,

@@ -16,7 +16,7 @@ Of what greedy decoding writes (`items.extraction`) the law has the tokens k of 
 
     X = sigma(a + b log2 copies + c log2 P - d log2 T + h log2 k)
 
-and a smaller model's set is a forecast of a larger one's.
+and a smaller model's set, or an earlier one's, is a forecast (`items.forecasts`).
 
 No number here is judged by a constant: sizes are far from the published ones. Verdicts are on
 orders (`items.orders`) and on rho between 0 and 1.
@@ -34,7 +34,7 @@ import pandas as pd
 
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
-from capacity.analysis.items import extraction, orders, reading
+from capacity.analysis.items import extraction, forecasts, orders, reading
 from capacity.analysis.table_checks import checked, rising
 from capacity.base.files import plain
 from capacity.base.frames import Frame
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from capacity.config import Config
     from capacity.study import Study
 
-SCHEMA = 2
+SCHEMA = 3  # `analysis.convert` says what changed
 Axes = Callable[[Frame], dict[str, np.ndarray]]
 INPUTS = ("run_id", "seed", "status", "gain_last_tenth")
 DOUBLINGS = {"b": "repeats", "c": "parameters", "d": "tokens", "e": "length"}
@@ -71,12 +71,14 @@ def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) -> Finding:
     """The laws of a study of items. ValueError, in one line, for a table that cannot be judged."""
     checked(table, INPUTS, ["gain_last_tenth"], "fit")
-    measured = {
-        run_id: record["measures"]["text"]["canary_kinds"]
+    parts = {
+        run_id: record["measures"]["text"]
         for run_id in table.run_id[table.status == "finished"]
         if (record := records.read(results, run_id))
     }
-    return analysed(study.runs, table, measured, study.name)
+    measured = {run_id: part["canary_kinds"] for run_id, part in parts.items()}
+    steps = {run_id: part.get("canary_steps", []) for run_id, part in parts.items()}
+    return analysed(study.runs, table, measured, study.name, steps)
 
 
 def analysed(
@@ -84,8 +86,10 @@ def analysed(
     table: Frame,
     measured: Mapping[str, list[dict[str, Any]]],
     name: str,
+    steps: Mapping[str, Sequence[int]] | None = None,
 ) -> Finding:
-    """`analyse` of planned runs, their table, and what their records say of their canaries."""
+    """`analyse` of planned runs, their table, and what their records say of their canaries; steps:
+    of the snapshots of each."""
     table = checked(table, INPUTS, ["gain_last_tenth"], "fit")
     known = reading.described(planned)
     runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
@@ -99,6 +103,11 @@ def analysed(
     told = orders.all_of(points)
     if extraction.enough(rates):
         told += orders.of_written(rates)
+    smaller = forecasts.of_sizes(known, measured)
+    earlier = forecasts.of_steps(known, measured, steps or {})
+    told += orders.of_forecasts(forecasts.recalls(smaller, "small"))
+    told += orders.of_forecasts(forecasts.recalls(earlier, "step"))
+    told += orders.of_forecasts(forecasts.rates(smaller))
     numbers = head("items", SCHEMA, name, _digest(points)) | {
         "runs": len(runs),
         "finished": int((runs.status == "finished").sum()),
@@ -107,7 +116,9 @@ def analysed(
         "worth": _worth(points),
         "orders": told,
         "written": [_written(str(system), one) for system, one in rates.groupby("system")],
-        "forecasts": extraction.forecasts(known, measured),
+        "forecasts": smaller,
+        "earlier": earlier,
+        "equal_cost": forecasts.at_equal_cost(smaller, earlier),
         "rates": _rates(rates),
         "groups": _means(points),
         "rising": sorted(runs.run_id[rising(runs)]),

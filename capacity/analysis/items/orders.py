@@ -20,8 +20,13 @@ from capacity.fitting.statistics import LEVEL
 from capacity.fitting.trends import trend
 
 ALPHA = 1 - LEVEL
-SHARE, AUC, WRITTEN = "share", "auc", "extraction"
-SAYS = {SHARE: "share held", AUC: "AUC", WRITTEN: "part written out"}
+SHARE, AUC, WRITTEN, RECALL = "share", "auc", "extraction", "recall"
+SAYS = {
+    SHARE: "share held",
+    AUC: "AUC",
+    WRITTEN: "part written out",
+    RECALL: "recall of a forecast",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,13 @@ OF_WRITTEN = (
     Axis("copies", "repeats", WRITTEN, 1, "arXiv 2202.07646, section 4.2"),
     Axis("size of the model", "parameters", WRITTEN, 1, "arXiv 2202.07646, section 4.1"),
     Axis("tokens of the prompt", "prompt", WRITTEN, 1, "arXiv 2202.07646, section 4.3"),
+)
+PRECISION = "precision beside recall"
+FORECASTS = "arXiv 2304.11158, precision and recall by predictor"
+OF_FORECASTS = (
+    Axis("size of the predictor", "small", RECALL, 1, FORECASTS),
+    Axis("step of the predictor", "step", RECALL, 1, FORECASTS),
+    Axis(PRECISION, "rate", RECALL, 1, FORECASTS),
 )
 TIMING = "arXiv 2510.19811, timing"
 AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
@@ -81,6 +93,23 @@ def of_written(rates: Frame) -> list[dict[str, Any]]:
             if len(values) > 1:
                 out.append(_judged(str(system), axis, mine, values))
     return out
+
+
+def of_forecasts(rows: Frame) -> list[dict[str, Any]]:
+    """The same of forecasts of the largest model (`forecasts.recalls`, `forecasts.rates`)."""
+    if rows.empty:
+        return []
+    (axis,) = [axis for axis in OF_FORECASTS if axis.column in rows]
+    return [
+        _judged(str(system), axis, mine, values)
+        for system, mine in rows.groupby("system", sort=True)
+        if len(values := sorted(set(mine[axis.column]), key=_rank)) > 1
+    ]
+
+
+def _rank(value: float | str) -> float:
+    """Of a value of an axis: of the two rates of a forecast recall comes first."""
+    return ("recall", "precision").index(value) if isinstance(value, str) else value
 
 
 def _windows(seen: Frame, whole: str) -> list[tuple[str, list[str], int]]:

@@ -22,11 +22,13 @@ KINDS = ("window", "length", "noise_share", "replaced_share", "tokens")
 
 
 def draw(finding: Finding) -> dict[str, Figure]:
-    """Figures by name: held; worth, where copies are fuzzy."""
+    """Figures by name: held; worth, where copies are fuzzy; forecasts, with snapshots."""
     groups = finding.tables["groups.csv"]
     out = {"held": held_figure(groups)}
     if any(row["rho"] for row in finding.numbers["worth"]):
         out["worth"] = worth_figure(finding.numbers)
+    if finding.numbers["earlier"]:
+        out["forecasts"] = forecasts_figure(finding.numbers)
     return out
 
 
@@ -107,4 +109,35 @@ def worth_figure(numbers: Mapping[str, Any]) -> Figure:
             line = means(ax, x, y, intervals, name=name, ms=4.2, **style[name])
             line[0].at = [row["replaced"] for row in mine]
         ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5]))
+        return figure
+
+
+def forecasts_figure(numbers: Mapping[str, Any]) -> Figure:
+    """Recall of forecasts of the largest model against their cost, with intervals over replicates:
+    of smaller models, and of its own earlier steps, those of each system."""
+    with drawing():
+        largest = max(row["parameters"] for row in numbers["earlier"])
+        sides = {
+            "smaller models": [r for r in numbers["forecasts"] if r["large"] == largest],
+            "earlier steps": [r for r in numbers["earlier"] if r["parameters"] == largest],
+        }
+        lines: dict[str, list[Mapping[str, Any]]] = {}
+        for side, rows in sides.items():
+            for row in rows:
+                system = "" if row["system"] == "all runs" else f", {row['system']}"
+                if row["recall"] is not None:
+                    lines.setdefault(f"{side}{system}", []).append(row)
+        style = looks(lines)
+        legend = [entry(name, ms=4, lw=1.0, ls="-", **look) for name, look in style.items()]
+        labels = ("cost of the predictor / of the target", "recall")
+        figure, ax = panel(labels, legend=legend)
+        ax.set_xscale("log")
+        for name, rows in lines.items():
+            some = sorted(rows, key=lambda row: row["cost"])
+            x = [row["cost"] for row in some]
+            y = [row["recall"]["value"] for row in some]
+            look: Mapping[str, Any] = style[name]
+            ax.plot(x, y, gid=name, lw=0.9, ls="-", color=look["color"])
+            means(ax, x, y, [row["recall"]["interval"] for row in some], name=name, ms=4.2, **look)
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return figure

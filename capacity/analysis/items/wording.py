@@ -22,9 +22,20 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
+from capacity.analysis.items import forecast_words
 from capacity.analysis.items.analysis import UNITS, said
 from capacity.analysis.items.extraction import LEAST
-from capacity.analysis.items.orders import AGREES, ALPHA, AUC, DIFFERS, SAYS, SHARE, UNKNOWN
+from capacity.analysis.items.forecast_words import named
+from capacity.analysis.items.orders import (
+    AGREES,
+    ALPHA,
+    AUC,
+    DIFFERS,
+    PRECISION,
+    SAYS,
+    SHARE,
+    UNKNOWN,
+)
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, p_value, percent, plural
 
@@ -53,11 +64,7 @@ CONVENTIONS = [
         "length (half of the shortest), in laws and orders minus the part of never seen ones; "
         "where no k is named its second half behind its first",
     ),
-    (
-        "forecast",
-        "of the canaries that the smaller model writes out of their half, that the larger one "
-        "does; beside as many canaries with the most copies (of equals a random choice)",
-    ),
+    *forecast_words.CONVENTIONS,
     ("T", "tokens of training, canaries and what follows them among them"),
     (
         "interval over replicates",
@@ -104,12 +111,14 @@ def document(finding: Finding) -> Document:
     if any(row["extraction"] >= LEAST for row in fit["rates"]):
         written = [Laws([_law(x) for x in fit["written"]]), _rates(fit)]
         sections.append(Section("written", "What greedy decoding writes, by prompt", written))
-    if any(row["replicates"] for row in fit["forecasts"]):
-        sections.append(Section("forecasts", "What a smaller model predicts", [_forecasts(fit)]))
+    if told := forecast_words.tables(fit):
+        sections.append(Section("forecasts", "What a cheaper model predicts", told))
     sections.append(Section("groups", "What is held of each group", [_groups(fit)]))
     figures = {"held": "Share held against copies"}
     if any(row["rho"] for row in fit["worth"]):
         figures["worth"] = "Worth of a fuzzy copy against the share of its replaced tokens"
+    if fit["earlier"]:
+        figures["forecasts"] = "Recall of a forecast against its cost"
     return Document(
         f"Items in {fit['study']}",
         _answers(fit),
@@ -140,15 +149,13 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
         if row["outcome"] == SHARE:
             out.append(_worth_said(row))
     out += [_law_said(law) for law in fit["laws"]]
-    return out + [_forecast_said(row) for row in fit["forecasts"] if row["replicates"]]
-
-
-def _named(system: str) -> str:
-    return "" if system == "all runs" else f"{system}: "
+    return out + forecast_words.answers(fit)
 
 
 def _order_said(row: Mapping[str, Any]) -> str:
-    name = f"{_named(row['system'])}{SAYS[row['outcome']]} by {row['axis']}"
+    name = f"{named(row['system'])}{SAYS[row['outcome']]} by {row['axis']}"
+    if row["axis"] == PRECISION:
+        name = f"{named(row['system'])}a forecast's precision beside its recall"
     if not row["means"]:
         return f"{name}: **cannot tell** ({row['reason']})."
     first, last = digits(row["means"][0]), digits(row["means"][-1])
@@ -157,6 +164,8 @@ def _order_said(row: Mapping[str, Any]) -> str:
     if row["verdict"] == UNKNOWN:
         return f"{name}: **cannot tell** ({ends_of}; {p}; {row['reason']})."
     way = "rises" if row["slope"] > 0 else "falls"
+    if row["axis"] == PRECISION:
+        way = f"is {'higher' if row['slope'] > 0 else 'lower'}"
     as_published = "as published" if row["verdict"] == AGREES else "against what is published"
     return f"{name} **{way}**, {as_published} ({ends_of}; {p})."
 
@@ -169,7 +178,7 @@ def _value(row: Mapping[str, Any], i: int) -> str:
 
 
 def _worth_said(row: Mapping[str, Any]) -> str:
-    name = f"{_named(row['system'])}a copy with {percent(row['replaced'])} of its tokens replaced"
+    name = f"{named(row['system'])}a copy with {percent(row['replaced'])} of its tokens replaced"
     if row["rho"] is None:
         return f"{name}: **cannot tell its worth**, exact copies leave nothing that rises."
     value, interval = row["rho"]["value"], row["rho"]["interval"]
@@ -188,10 +197,10 @@ def _worth_said(row: Mapping[str, Any]) -> str:
 
 def _law_said(law: Mapping[str, Any]) -> str:
     if law["reason"]:
-        return f"{_named(law['system'])}**no law:** {law['reason']}."
+        return f"{named(law['system'])}**no law:** {law['reason']}."
     b = law["numbers"]["b"]
     text = (
-        f"{_named(law['system'])}a doubling of copies adds {digits(b['value'])} "
+        f"{named(law['system'])}a doubling of copies adds {digits(b['value'])} "
         f"{ends(b['interval'])} to the logit of the share held".replace("  ", " ")
     )
     if "dilution" not in law:
@@ -207,56 +216,6 @@ def _law_said(law: Mapping[str, Any]) -> str:
     )
 
 
-def _forecast_said(row: Mapping[str, Any]) -> str:
-    name = f"{_named(row['system'])}{count(row['small'])} for {count(row['large'])} parameters"
-    parts = []
-    for what in ("precision", "recall"):
-        one = row[what]
-        parts.append(f"{what} {digits(one['value'])} {ends(one['interval'])}".strip())
-    above = row["recall_above_copies"]
-    told = above["p"] <= ALPHA + 1e-12
-    word = (
-        "**cannot tell** a difference to"
-        if not told
-        else ("**more** than" if above["value"] > 0 else "**less** than")
-    )
-    return (
-        f"{name}: {', '.join(parts)}; {word} a ranking by copies ("
-        + f"recall {_signed(above['value'])} {ends(above['interval'])}".strip()
-        + f", p = {p_value(above['p'])}, {plural(row['replicates'], 'replicate')})."
-    )
-
-
-def _signed(x: float) -> str:
-    return f"{'+' if x >= 0 else '-'}{digits(abs(x))}"
-
-
-def _forecasts(fit: Mapping[str, Any]) -> Table:
-    headings = (
-        *("small for large", "foreseen", "written", "precision", "above copies", "recall"),
-        *("above copies", "p", "replicates"),
-    )
-    rows = []
-    for row in fit["forecasts"]:
-        cells = [
-            f"{_named(row['system'])}{count(row['small'])} for {count(row['large'])}",
-            digits(row["foreseen"]),
-            digits(row["written"]),
-        ]
-        for what in ("precision", "recall"):
-            for one in (row[what], row[f"{what}_above_copies"]):
-                cells.append(DASH if one is None else digits(one["value"]))
-        above = row["recall_above_copies"]
-        cells += [p_value(None if above is None else above["p"])]
-        rows.append([*cells, f"{row['replicates']} of {row['of']}"])
-    return Table(
-        [Column(h, right=i > 0, detail=h == "foreseen") for i, h in enumerate(headings)],
-        rows,
-        key="means over replicates in which both models write something; p: of the recall above a "
-        "ranking by copies",
-    )
-
-
 def _rates(fit: Mapping[str, Any]) -> Table:
     prompts = sorted({row["prompt"] for row in fit["rates"]})
     cells: dict[tuple, dict[int, float]] = {}
@@ -264,7 +223,7 @@ def _rates(fit: Mapping[str, Any]) -> Table:
         key = tuple(row[k] for k in ("system", "parameters", "tokens", "repeats"))
         cells.setdefault(key, {})[row["prompt"]] = row["written"]
     rows = [
-        [f"{_named(system)}{count(size)}", count(tokens), str(copies)]
+        [f"{named(system)}{count(size)}", count(tokens), str(copies)]
         + [percent(by[k]) if k in by else DASH for k in prompts]
         for (system, size, tokens, copies), by in cells.items()
     ]
@@ -307,7 +266,7 @@ def _orders(fit: Mapping[str, Any]) -> Table:
         means = row["means"]
         rows.append(
             [
-                f"{_named(row['system'])}{row['axis']}, {SAYS[row['outcome']]}",
+                f"{named(row['system'])}{row['axis']}, {SAYS[row['outcome']]}",
                 f"{_value(row, 0)}: {digits(means[0])}" if means else DASH,
                 f"{_value(row, -1)}: {digits(means[-1])}" if means else DASH,
                 ways[row["published"]],
@@ -355,7 +314,7 @@ def _groups(fit: Mapping[str, Any]) -> Table:
         kind += [f"{row['noise']} random"] * bool(row["noise"])
         kind += [f"{row['replaced']} replaced"] * bool(row["replaced"])
         kind += [row["window"]] * bool(row["window"])
-        name = _named(row["system"]) + ", ".join(kind)
+        name = named(row["system"]) + ", ".join(kind)
         if not row["repeats"]:
             continue
         rows.append(

@@ -92,7 +92,7 @@ def shown(one):
 def test_such_studies_are_of_this_kind():
     runs = plan(LEVELS, WINDOWS)
     table = run_table.table(Path("no such folder"), runs)
-    assert kinds.kinds_of(runs, table) == ["items"] and analysis.SCHEMA == 2
+    assert kinds.kinds_of(runs, table) == ["items"] and analysis.SCHEMA == 3
     plain = plan(LEVELS)
     assert kinds.kinds_of(plain, run_table.table(Path("no such folder"), plain)) == ["text"]
 

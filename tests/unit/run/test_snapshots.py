@@ -16,8 +16,10 @@ from capacity.base.errors import ConfigError
 from capacity.cli import dry_run
 from capacity.compose import load
 from capacity.config import from_dict
+from capacity.data import canaries
 from capacity.data.snapshots import steps_of
 from capacity.measure import sequence_scores, snapshots
+from capacity.run.remeasure import remeasure
 from capacity.train import checkpoint
 from capacity.train.loop import Stack
 from small_text import SMALL
@@ -114,6 +116,52 @@ def test_text_has_members_held_out_sequences_and_canaries(tmp_path):
     assert held == pytest.approx(dealt_scores["bits"], rel=1e-5, abs=1e-2)
 
 
+KINDS = [*SMALL, "data.canaries=3", "data.repeats=[0,1,4]", "data.view_windows=[0-0.5,0.5-1]"]
+
+
+def test_canaries_alone_are_what_they_are_among_all_and_stand_in_the_record(tmp_path):
+    """The last snapshot is what the record says of the end, and the first view of a canary is the
+    first update with one of its rows."""
+    everything = load([*KINDS, "measure.snapshots=6"])
+    alone = load([*KINDS, "measure.snapshots=6", "measure.snapshot_items=canaries"])
+    assert alone.run_id == everything.run_id
+    run([everything], tmp_path / "all")
+    run([alone], tmp_path / "alone")
+    both, mine = read(tmp_path / "all", everything), read(tmp_path / "alone", alone)
+    canary = both["kind"] == snapshots.CANARY
+    assert canary.sum() == 18 == len(mine["item"]) and (mine["kind"] == snapshots.CANARY).all()
+    assert np.array_equal(both["item"][canary], mine["item"])
+    assert np.allclose(both["nats"][:, canary], mine["nats"], rtol=1e-5)
+    part = records.read(tmp_path / "alone", alone.run_id)["measures"]["text"]
+    assert part["canary_steps"] == list(steps_of(6, 40)) == mine["step"].tolist()
+    firsts = {}
+    for step, number, _ in canaries.schedule(alone.data, alone.steps):
+        firsts.setdefault(number, step + 1)
+    number = 0
+    for group in part["canary_kinds"]:
+        assert group["tails_at"][-1] == group["tails"]
+        assert group["bits_at"][-1] == pytest.approx(group["bits"], rel=1e-5, abs=6e-4)
+        assert group["first_update"] == [firsts.get(number + i) for i in range(3)]
+        number += 3
+    again = remeasure(tmp_path / "alone", alone.run_id, CPU, None)["measures"]["text"]
+    assert again["canary_steps"] == part["canary_steps"]
+    assert again["canary_kinds"] == part["canary_kinds"]
+
+
+def test_canaries_that_are_shuffled_have_no_first_view(tmp_path):
+    asked = [*SMALL, "data.canaries=2", "data.repeats=[0,3]", "data.canary_lengths=[8]"]
+    shuffled = load([*asked, "measure.snapshots=2", "data.canary_text=pool"])
+    run([shuffled], tmp_path)
+    part = records.read(tmp_path, shuffled.run_id)["measures"]["text"]
+    assert all(group["first_update"] is None for group in part["canary_kinds"])
+    assert [len(group["bits_at"]) for group in part["canary_kinds"]] == [2, 2]
+
+
+def test_canaries_alone_need_some():
+    with pytest.raises(ConfigError, match="measure.snapshot_items=canaries: this run has none"):
+        load([*SMALL, "measure.snapshots=2", "measure.snapshot_items=canaries"])
+
+
 @pytest.mark.parametrize(
     ("data", "number", "words"),
     [
@@ -155,3 +203,6 @@ def test_a_plan_says_what_they_cost():
     lines = dry_run.describe(with_snapshots(config()), Path("none"))
     (line,) = [line for line in lines if line.startswith("snapshots")]
     assert "5 steps at which every sequence is scored, about 10.4%" in " ".join(lines), line
+    asked = load([*KINDS, "measure.snapshots=6", "measure.snapshot_items=canaries"])
+    told = " ".join(" ".join(dry_run.describe(asked, Path("none"))).split())
+    assert f"every canary is scored, about {6 * 18 / (3 * 40 * 8):.1%}" in told
