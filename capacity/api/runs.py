@@ -105,7 +105,8 @@ class Run:
         """The scores of every sequence at the steps of `measure.snapshots`, a row each: step, item
         (number of the sequence; of text its row of the pool, of a canary its number), kind
         (trained, held out, canary), nats of the whole sequence, and tail, the tokens at its end
-        that greedy decoding writes exactly. ConfigError for a run without them."""
+        that greedy decoding writes exactly. Of people instead of the last two name_nats, value_nats
+        and accuracy, as `scores.safetensors` has them. ConfigError for a run without them."""
         import numpy as np
         import pandas
 
@@ -121,9 +122,8 @@ class Run:
                 "step": np.repeat(found["step"], items),
                 "item": np.tile(found["item"], steps),
                 "kind": np.tile(kinds, steps),
-                "nats": found["nats"].reshape(-1),
-                "tail": found["tail"].reshape(-1),
             }
+            | {name: found[name].reshape(-1) for name in snapshots.SCORED if name in found}
         )
 
     def __iter__(self) -> Iterator[Any]:

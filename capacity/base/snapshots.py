@@ -1,11 +1,18 @@
-"""Scores of single items at some steps of a training: snapshots.safetensors beside a record, read
-and written by numpy alone.
+"""Scores of single sequences or people at some steps of a training: snapshots.safetensors beside a
+record, read and written by numpy alone.
 
     step   int64 [K]
-    item   int64 [N]: number of the sequence; of text its row of the pool; of a canary its number
+    item   int64 [N]: number of the sequence; of text its row of the pool; of a canary its
+           number; of a person that of the data, those held out behind all
     kind   uint8 [N]: an index of KINDS
     nats   fp32 [K, N]: code length of the whole sequence
     tail   uint16 [K, N]: tokens at the end that greedy decoding writes exactly
+
+and of people, instead of the last two, as `measure/people.py` counts them
+
+    name_nats   fp32 [K, N]: of the name
+    value_nats  fp32 [K, N]: of all values that count bits, means over contexts
+    accuracy    fp32 [K, N]: part of the counted attributes and contexts that is answered exactly
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 SNAPSHOTS = "snapshots.safetensors"
 KINDS = ("trained", "held out", "canary")
 ABOUT = ("item", "kind")  # the same at every step
+SCORED = ("nats", "tail", "name_nats", "value_nats", "accuracy")  # by step
 
 
 def add(folder: Path, run_id: str, step: int, columns: Mapping[str, np.ndarray]) -> None:

@@ -54,13 +54,13 @@ def describe(config: Config, results: Path) -> list[str]:
         f"{count(config.tokens)} tokens, {flop_count(config.flops)}",
     )
     if number := config.measure.snapshots:
-        scored = snapshots.scored(config.measure, config.items, config.data)
-        part = number * scored * config.data.seq_len / (3 * config.tokens)  # forward passes only
-        alone = config.measure.snapshot_items == "canaries"
+        what, tokens = snapshots.scored(config)
+        part = number * tokens / (3 * config.tokens)  # forward passes only
+        most = "at most about" if what == "person" else "about"
         lines += _line(
             "snapshots",
-            f"{plural(number, 'step')} at which every {'canary' if alone else 'sequence'} is "
-            f"scored, about {percent(part, 1)} of the training's arithmetic",
+            f"{plural(number, 'step')} at which every {what} is scored, {most} {percent(part, 1)} "
+            "of the training's arithmetic",
         )
     on = f"{plural(threads, 'thread')} of {plural(cores(), 'core')}" if cpu else "one GPU"
     refused = refused_threads(config.cluster.threads)

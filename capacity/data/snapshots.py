@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from capacity.base.errors import ConfigError
 from capacity.data import canaries
-from capacity.settings.data import TextData
+from capacity.settings.data import BiodData, BiosData, TextData
 from capacity.settings.measure import Measure
 
-KINDS = ("uniform", "text")  # of data whose items can be scored one by one
+if TYPE_CHECKING:
+    from capacity.config import Config
+
+KINDS = ("uniform", "text", "bios", "biod")  # of data whose items can be scored one by one
 
 
 @cache
@@ -36,8 +40,8 @@ def check(measure: Measure, steps: int, data: object) -> None:
         )
     if number and kind not in KINDS:
         raise ConfigError(
-            f"measure.snapshots={number}: scores single sequences, which data.kind={kind} does not "
-            f"have; allowed: 0, or data.kind={' or '.join(KINDS)}"
+            f"measure.snapshots={number}: scores sequences or people one by one, which "
+            f"data.kind={kind} does not have; allowed: 0, or data.kind={' or '.join(KINDS)}"
         )
     if number and measure.snapshot_items == "canaries" and not getattr(data, "canaries", 0):
         raise ConfigError(
@@ -46,8 +50,16 @@ def check(measure: Measure, steps: int, data: object) -> None:
         )
 
 
-def scored(measure: Measure, items: int, data: object) -> int:
-    """Sequences that each snapshot scores, of a run with so many items."""
+def scored(config: Config) -> tuple[str, int]:
+    """What each snapshot scores: its name, and tokens, of people at most: a question is no longer
+    than a text."""
+    measure, data = config.measure, config.data
+    if isinstance(data, (BiosData, BiodData)):
+        asked = min(config.items, measure.people or config.items) + measure.held_out_people
+        attributes = data.attributes if isinstance(data, BiodData) else len(data.attribute_sizes)
+        text = config.tokens / (config.items * config.exposures)
+        return "person", round(asked * (1 + attributes * measure.contexts) * text)
     if measure.snapshot_items == "canaries" and isinstance(data, TextData):
-        return data.canaries * len(data.repeats) * canaries.count(data)
-    return items + getattr(data, "n_held_out", 0)
+        number = data.canaries * len(data.repeats) * canaries.count(data)
+        return "canary", number * data.seq_len
+    return "sequence", (config.items + getattr(data, "n_held_out", 0)) * data.seq_len

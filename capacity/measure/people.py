@@ -208,17 +208,23 @@ def scores(trained: Table, others: Table | None, tier_N: Tensor | None, count_N:
     return out
 
 
-def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
-    """How well trained people are told from held-out ones by the nats of name and values together,
-    of the name alone, and without a model by frequencies; all, and by tier against all that are
-    held out."""
+def totals(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each person nats of the name, nats of all values that count bits, and the part of the
+    counted attributes that is answered exactly; fp64 [R] each."""
     name_N = table["name_nats"].astype(np.float64)
     values_N = np.zeros(len(name_N))
     for column in sorted(table):  # a file has its columns in any order
         if column.startswith(NATS) and column.removeprefix(NATS) not in FOLLOWS:
             values_N += table[column]
     counted = [c for c in table if c.startswith(HIT) and c.removeprefix(HIT) not in UNCOUNTED]
-    right_N = np.mean([table[c].astype(np.float64) for c in counted], axis=0)
+    return name_N, values_N, np.mean([table[c].astype(np.float64) for c in counted], axis=0)
+
+
+def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
+    """How well trained people are told from held-out ones by the nats of name and values together,
+    of the name alone, and without a model by frequencies; all, and by tier against all that are
+    held out."""
+    name_N, values_N, right_N = totals(table)
     seen = table["trained"] == 1
 
     def side(mask: np.ndarray) -> dict[str, float | None]:

@@ -178,9 +178,9 @@ def _text_bits_in_fp32(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]
     return {"held_bits": text.bits(gpt, flat_P, tokens_NS, stack.configs[m], torch.float32)}
 
 
-def _asking(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None) -> Asking:
-    """contexts: per attribute. gpt: None for that of the training in its arithmetic, else this one
-    in fp32."""
+def asking_of(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None) -> Asking:
+    """How people are asked by member m. contexts: per attribute. gpt: None for that of the training
+    in its arithmetic, else this one in fp32."""
     config = stack.configs[m]
     used, dtype = (stack.gpt, stack.dtype) if gpt is None else (gpt, torch.float32)
 
@@ -200,28 +200,28 @@ def _asking(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None
     )
 
 
-def _by_person(
+def by_person(
     stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None = None
 ) -> tuple[dict, Scores]:
     """The measure of people, and the answers of each."""
     config, member = stack.configs[m], stack.feed.members[m]
     classes = None if config.tiers is None else knowledge.Classes(config.tiers, member.tier_N())
-    asking = _asking(stack, flat_P, m, contexts, gpt)
+    asking = asking_of(stack, flat_P, m, contexts, gpt)
     return knowledge.measured(member.world, asking, config.parameters, classes)
 
 
 def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | None = None) -> dict:
-    return _by_person(stack, flat_P, m, contexts, gpt)[0]
+    return by_person(stack, flat_P, m, contexts, gpt)[0]
 
 
 def _knowledge_whole(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tuple[dict, Scores]:
     """With held-out people behind the others in the table, where some are asked for."""
     config, member = stack.configs[m], stack.feed.members[m]
     contexts, more = config.measure.contexts, config.measure.held_out_people
-    part, trained = _by_person(stack, flat_P, m, contexts)
+    part, trained = by_person(stack, flat_P, m, contexts)
     others = None
     if more:
-        asking = _asking(stack, flat_P, m, contexts, None)
+        asking = asking_of(stack, flat_P, m, contexts, None)
         others = people.held_out(member.world, more, asking)
     tier_N = None if config.tiers is None else member.tier_N()
     count_N = member.counts_of(round(asked.exposures * config.items))
@@ -244,7 +244,7 @@ def _wording(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     if not config.measure.wording or not isinstance(config.data, BiosData) or not asked.scores:
         return None
     world = stack.feed.members[m].world
-    asking = _asking(stack, flat_P, m, config.measure.contexts, None)
+    asking = asking_of(stack, flat_P, m, config.measure.contexts, None)
     return wording.measure(world, asking, asked.scores, config.parameters["paper"])
 
 

@@ -1,4 +1,5 @@
-"""Scores of every sequence of a run during its training: what is learned when, and lost again."""
+"""Scores of every sequence or person of a run during its training: what is learned when, and lost
+again."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from capacity.base.snapshots import KINDS
 from capacity.feed import split
+from capacity.measure import people, registry
 from capacity.measure import sequence_scores as sequences
 from capacity.train.loop import Stack
 
@@ -41,6 +43,29 @@ def _text(stack: Stack, flat_P: Tensor, m: int) -> Columns:
     return _scored(stack, flat_P, m, groups)
 
 
+def _people(stack: Stack, flat_P: Tensor, m: int) -> Columns:
+    """Trained people and those held out, as they are asked at the end."""
+    config, member = stack.configs[m], stack.feed.members[m]
+    contexts, more = config.measure.contexts, config.measure.held_out_people
+    _, trained = registry.by_person(stack, flat_P, m, contexts)
+    assert trained is not None
+    tables = [trained]
+    if more:
+        asking = registry.asking_of(stack, flat_P, m, contexts, None)
+        tables.append(people.held_out(member.world, more, asking))
+    sides = [people.totals(table) for table in tables]
+    name_N, values_N, right_N = (np.concatenate(of) for of in zip(*sides, strict=True))
+    return {
+        "item": np.concatenate([table["person"] for table in tables]).astype(np.int64),
+        "kind": np.repeat([TRAINED, HELD_OUT][: len(tables)], [len(s[0]) for s in sides]).astype(
+            np.uint8
+        ),
+        "name_nats": name_N.astype(np.float32),
+        "value_nats": values_N.astype(np.float32),
+        "accuracy": right_N.astype(np.float32),
+    }
+
+
 def _scored(
     stack: Stack, flat_P: Tensor, m: int, groups: list[tuple[int, np.ndarray, Tensor]]
 ) -> Columns:
@@ -59,4 +84,4 @@ def _scored(
     }
 
 
-TAKEN = {"uniform": _sequences, "text": _text}
+TAKEN = {"uniform": _sequences, "text": _text, "bios": _people, "biod": _people}

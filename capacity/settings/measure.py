@@ -43,7 +43,8 @@ class Measure:
     snapshots: int = setting(
         0,
         "steps, even in their logarithm, at which every sequence is scored, members, held-out ones "
-        "and canaries, into snapshots.safetensors; the last one is the last step; 0: none",
+        "and canaries, or every person, into snapshots.safetensors; the last one is the last step; "
+        "0: none",
         low=0,
         high=1000,
     )

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+import capacity
 from capacity import compose, records, run_table
+from capacity.base import snapshots
 from capacity.base.errors import ConfigError
 from capacity.base.scores import read_scores
+from capacity.cli import dry_run
 from capacity.cli.main import main
+from capacity.data.snapshots import steps_of
 from capacity.data.tiers import Tier, Tiers
 from capacity.declare import registry as declared
 from capacity.fitting import separation
@@ -350,3 +354,42 @@ def test_held_out_people_who_cannot_be_are_refused(settings, words):
         compose.load(settings)
     assert "measure.held_out_people=" in str(told.value)
     compose.load([*BIOS, "measure.held_out_people=140"])
+
+
+@pytest.mark.parametrize("data", [BIOS, BIOD])
+def test_snapshots_have_every_person_and_end_with_the_scores_of_the_run(data, tmp_path):
+    """Also of those held out, whom the model does not come to know."""
+    config = compose.load([*data, MORE, "measure.snapshots=4"])
+    train(tmp_path, config)
+    found = snapshots.read(records.run_dir(tmp_path, config.run_id))
+    assert found["step"].tolist() == list(steps_of(4, config.steps))
+    assert np.bincount(found["kind"]).tolist() == [PEOPLE, HELD_OUT]
+    scores = table_of(tmp_path, config)
+    name_N, values_N, right_N = people.totals(scores)
+    assert found["item"].tolist() == scores["person"].tolist()
+    for name, ours in {"name_nats": name_N, "value_nats": values_N, "accuracy": right_N}.items():
+        assert found[name].shape == (4, PEOPLE + HELD_OUT)
+        assert found[name][-1] == pytest.approx(ours, rel=1e-5, abs=1e-6)
+    known = found["value_nats"][:, :PEOPLE].mean(1)
+    assert known[-1] < known[0]
+    table = capacity.load(config.run_id, results=tmp_path).snapshots
+    assert list(table) == ["step", "item", "kind", "name_nats", "value_nats", "accuracy"]
+    assert set(table.kind) == {"trained", "held out"}
+    told = " ".join(" ".join(dry_run.describe(config, tmp_path)).split())
+    assert "4 steps at which every person is scored, at most about" in told
+
+
+def test_snapshots_of_people_leave_the_training_as_it_is_and_go_on(tmp_path):
+    """Of a stack, and of a run that is stopped and goes on."""
+    both = [compose.load([*BIOS, "measure.snapshots=5", f"seed={s}"]) for s in (0, 1)]
+    train(tmp_path / "stack", *both)
+    calls = iter([False] * 30 + [True] * 999)
+    cut = Job(tmp_path / "cut", CPU, stop=lambda: next(calls))
+    assert execute([both[1]], cut) == {both[1].run_id: "interrupted"}
+    train(tmp_path / "cut", both[1])
+    train(tmp_path / "plain", compose.load([*BIOS, "seed=1"]))
+    folders = [records.run_dir(tmp_path / name, both[1].run_id) for name in ("stack", "cut")]
+    one, two = (snapshots.read(folder) for folder in folders)
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    plain = records.run_dir(tmp_path / "plain", both[1].run_id) / records.WEIGHTS
+    assert plain.read_bytes() == (folders[0] / records.WEIGHTS).read_bytes()
