@@ -118,7 +118,7 @@ class Lexicon:
         """Rows that the training data of this world can touch, EOS included."""
         if not isinstance(data, BiosData):
             return self.content["bio_rows"]
-        return self._once(
+        return self.once(
             "used_rows",
             data,
             lambda: len({0}.union(*(self.pieces[p] for p in world_pieces(self.content, data)))),
@@ -127,9 +127,11 @@ class Lexicon:
     def mean_tokens(self, data: WordedData) -> float:
         """Expected tokens of a biography, without EOS and tag, over all values, templates and
         orders; exact."""
-        return self._once("mean_tokens", data, lambda: MEANS[self.content["kind"]](self, data))
+        return self.once("mean_tokens", data, lambda: MEANS[self.content["kind"]](self, data))
 
-    def _once(self, name: str, data: WordedData, compute: Callable[[], Number]) -> Number:
+    def once(self, name: str, data: WordedData, compute: Callable[[], Number]) -> Number:
+        """A number of these data, computed the first time that it is asked for: a large study is
+        planned by asking for the same ones again and again."""
         if (name, data) not in self._known:
             self._known[name, data] = compute()
         return self._known[name, data]

@@ -97,6 +97,9 @@ class MixedResolved(BiosResolved):
 
     @property
     def used_rows(self) -> int:
+        return self.lexicon.once("used_rows with rows", self.data, self._counted)
+
+    def _counted(self) -> int:
         data, ids = self.data, set()
         if data.has_people:
             pieces = world_pieces(self.lexicon.content, data)
