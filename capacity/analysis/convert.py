@@ -224,6 +224,9 @@ OLD: dict[str, tuple[set[str], Callable[[Mapping[str, Any]], dict[str, Any]]]] =
 
 
 # kind and schema of later files -> what makes them of the next schema
+LATER_OF_ITEMS = ("earlier", "equal_cost", "retention")
+
+
 def items(old: Mapping[str, Any]) -> dict[str, Any]:
     """Schema 2 -> 3: forecasts have a cost and what they know beyond copies, and stand beside those
     of earlier steps; precision and recall of files before are over replicates whose predictor
@@ -231,7 +234,7 @@ def items(old: Mapping[str, Any]) -> dict[str, Any]:
     new = {"cost": None, "asked": None, "by_replicate": {}, "within": None}
     new["within_above_guessing"] = None
     rows = [new | {"cost": row["small"] / row["large"]} | row for row in old["forecasts"]]
-    return dict(old) | {"schema": 3, "forecasts": rows, "earlier": [], "equal_cost": []}
+    return dict(old) | {"schema": 3, "forecasts": rows} | dict.fromkeys(LATER_OF_ITEMS, [])
 
 
 LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {

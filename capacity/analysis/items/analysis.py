@@ -34,7 +34,7 @@ import pandas as pd
 
 from capacity import records
 from capacity.analysis.finding import Finding, Options, head
-from capacity.analysis.items import extraction, forecasts, orders, reading
+from capacity.analysis.items import extraction, forecasts, orders, reading, retention
 from capacity.analysis.table_checks import checked, rising
 from capacity.base.files import plain
 from capacity.base.frames import Frame
@@ -104,10 +104,13 @@ def analysed(
     if extraction.enough(rates):
         told += orders.of_written(rates)
     smaller = forecasts.of_sizes(known, measured)
-    earlier = forecasts.of_steps(known, measured, steps or {})
+    lasting = retention.points(known, measured, steps or {})
+    # what is not shown any more is no forecast
+    earlier = [] if len(lasting) else forecasts.of_steps(known, measured, steps or {})
     told += orders.of_forecasts(forecasts.recalls(smaller, "small"))
     told += orders.of_forecasts(forecasts.recalls(earlier, "step"))
     told += orders.of_forecasts(forecasts.rates(smaller))
+    told += orders.of_retention(lasting)
     numbers = head("items", SCHEMA, name, _digest(points)) | {
         "runs": len(runs),
         "finished": int((runs.status == "finished").sum()),
@@ -120,6 +123,7 @@ def analysed(
         "earlier": earlier,
         "equal_cost": forecasts.at_equal_cost(smaller, earlier),
         "rates": _rates(rates),
+        "retention": retention.kept(lasting) if len(lasting) else [],
         "groups": _means(points),
         "rising": sorted(runs.run_id[rising(runs)]),
         "missing": sorted(runs.run_id[runs.status == "missing"]),
@@ -128,6 +132,8 @@ def analysed(
     shown = runs.sort_values(["system", "parameters", "tokens", "replicate", "run_id"])
     ordered = points.sort_values(["system", "parameters", "tokens", "replicate", "group"])
     tables = {"runs.csv": shown, "groups.csv": ordered, "extraction.csv": rates}
+    if len(lasting):
+        tables["retention.csv"] = lasting
     return Finding("items", "fit.json", plain(numbers), tables)
 
 

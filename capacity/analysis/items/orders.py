@@ -14,18 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from capacity.analysis.items import reading
+from capacity.analysis.items import reading, retention
 from capacity.base.frames import Frame
 from capacity.fitting.statistics import LEVEL
 from capacity.fitting.trends import trend
 
 ALPHA = 1 - LEVEL
+RECOGNITION, RECALLED, KEPT = "recognition", "recalled", "kept"
 SHARE, AUC, WRITTEN, RECALL = "share", "auc", "extraction", "recall"
 SAYS = {
     SHARE: "share held",
     AUC: "AUC",
     WRITTEN: "part written out",
     RECALL: "recall of a forecast",
+    RECOGNITION: "recognition",
+    RECALLED: "part recalled",
+    KEPT: "part kept",
 }
 
 
@@ -53,12 +57,28 @@ OF_WRITTEN = (
     Axis("size of the model", "parameters", WRITTEN, 1, "arXiv 2202.07646, section 4.1"),
     Axis("tokens of the prompt", "prompt", WRITTEN, 1, "arXiv 2202.07646, section 4.3"),
 )
-PRECISION = "precision beside recall"
+PRECISION, ROBUST = "precision beside recall", "recognition beside recall"
+KEPT = "kept"
+RETENTION = "arXiv 2303.17557, retention"
+OF_RETENTION = (
+    Axis("time since the last view", "step", "recognition", -1, RETENTION),
+    Axis("time since the last view", "step", "recall", -1, RETENTION),
+    Axis(ROBUST, "what", KEPT, 1, RETENTION),
+    Axis("random tokens", "noise_share", KEPT, -1, RETENTION),
+)
 FORECASTS = "arXiv 2304.11158, precision and recall by predictor"
 OF_FORECASTS = (
     Axis("size of the predictor", "small", RECALL, 1, FORECASTS),
     Axis("step of the predictor", "step", RECALL, 1, FORECASTS),
     Axis(PRECISION, "rate", RECALL, 1, FORECASTS),
+)
+ROBUST = "recognition beside recall"
+RETENTION = "arXiv 2303.17557, retention"
+OF_RETENTION = (
+    Axis("time after the last view", "lag", RECOGNITION, -1, RETENTION),
+    Axis("time after the last view", "lag", RECALLED, -1, RETENTION),
+    Axis(ROBUST, "what", KEPT, 1, RETENTION),
+    Axis("random tokens", "noise_share", KEPT, -1, RETENTION),
 )
 TIMING = "arXiv 2510.19811, timing"
 AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
@@ -107,9 +127,26 @@ def of_forecasts(rows: Frame) -> list[dict[str, Any]]:
     ]
 
 
+def of_retention(found: Frame) -> list[dict[str, Any]]:
+    """The same of what lasts (`retention.points`): averaged over groups, behind the window; and of
+    what is kept (`retention.robustness`, `retention.kinds`)."""
+    if found.empty:
+        return []
+    behind = found[found.lag >= 0]
+    tables = [behind, behind, retention.robustness(found), retention.kinds(found)]
+    out = []
+    for axis, table in zip(OF_RETENTION, tables, strict=True):
+        for system, mine in table.groupby("system", sort=True):
+            values = sorted(set(mine[axis.column]), key=_rank)
+            if len(values) > 1:
+                out.append(_judged(str(system), axis, mine, values))
+    return out
+
+
 def _rank(value: float | str) -> float:
-    """Of a value of an axis: of the two rates of a forecast recall comes first."""
-    return ("recall", "precision").index(value) if isinstance(value, str) else value
+    """Of a value of an axis: of words those of the weaker side come first."""
+    weaker_first = ("recall", "precision", RECALLED, RECOGNITION)
+    return weaker_first.index(value) if isinstance(value, str) else value
 
 
 def _windows(seen: Frame, whole: str) -> list[tuple[str, list[str], int]]:

@@ -27,6 +27,8 @@ def draw(finding: Finding) -> dict[str, Figure]:
     out = {"held": held_figure(groups)}
     if any(row["rho"] for row in finding.numbers["worth"]):
         out["worth"] = worth_figure(finding.numbers)
+    if finding.numbers["retention"]:
+        out["retention"] = retention_figure(finding.tables["retention.csv"])
     if finding.numbers["earlier"]:
         out["forecasts"] = forecasts_figure(finding.numbers)
     return out
@@ -139,5 +141,33 @@ def forecasts_figure(numbers: Mapping[str, Any]) -> Figure:
             look: Mapping[str, Any] = style[name]
             ax.plot(x, y, gid=name, lw=0.9, ls="-", color=look["color"])
             means(ax, x, y, [row["recall"]["interval"] for row in some], name=name, ms=4.2, **look)
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        return figure
+
+
+def retention_figure(found: Frame) -> Figure:
+    """Recognition beyond guessing (twice the AUC - 1) and the part recalled against the updates
+    after the window, means over groups and replicates: a colour for each, a dash for each system
+    and share of random tokens."""
+    with drawing():
+        behind = found[found.lag >= 0].copy()
+        behind["recognition"] = 2 * behind.recognition - 1
+        several = behind.noise_share.nunique() > 1
+        names = [f"{share:.0%} random" * several for share in behind.noise_share]
+        systems = ["" if s == "all runs" else s for s in behind.system]
+        behind["line"] = [", ".join(filter(None, p)) for p in zip(systems, names, strict=True)]
+        lines = sorted(set(behind.line))
+        style = looks(["recognition beyond guessing", "recall"])
+        dashes = {name: DASHES[i % len(DASHES)] for i, name in enumerate(lines)}
+        legend = [entry(name, ms=4, lw=1.0, ls="-", **look) for name, look in style.items()]
+        if len(lines) > 1:
+            legend += [entry(name, color="#444444", lw=1.0, ls=ls) for name, ls in dashes.items()]
+        figure, ax = panel(("updates after the window of views", "part"), legend=legend)
+        for name, column in zip(style, ("recognition", "recalled"), strict=True):
+            for line, part in behind.groupby("line", sort=True):
+                mean = part.groupby("lag")[column].mean()
+                look: Mapping[str, Any] = style[name]
+                gid = f"{name}, {line}" if line else name
+                ax.plot(mean.index, mean, gid=gid, ms=3.6, lw=0.9, ls=dashes[str(line)], **look)
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return figure

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SEEDS = ("seed", "data.split_seed", "data.text_seed")
 # of the size of a model, and of what goes with it
 SIZE = ("n_layers", "d_model", "n_heads", "n_kv_heads", "mlp_ratio")
+START = "train.start_from"
 GOES_WITH_SIZE = ("train.lr", "train.batch_size")
 AMOUNT = ("data.n_sequences", "data.tokens_per_parameter")
 ALL_ALONG = "all along"  # the window that is the whole training
@@ -33,6 +34,8 @@ ALL_ALONG = "all along"  # the window that is the whole training
 def described(runs: Sequence[Config]) -> Frame:
     """A row per planned run: run_id, system, replicate, parameters, tokens, seq_len, steps."""
     settings = [naming.settings(run) for run in runs]
+    for one in settings:  # each replicate begins with weights of its own
+        one[START] = "scratch" if one.get(START) is None else "a trained model"
     left = {*SEEDS, *AMOUNT, *(f"model.{name}" for name in SIZE)}
     keys = dict.fromkeys(key for one in settings for key in one)
     varied = [k for k in keys if k not in left and len({repr(one.get(k)) for one in settings}) > 1]
@@ -46,7 +49,7 @@ def described(runs: Sequence[Config]) -> Frame:
     rows = []
     for run, one, size in zip(runs, settings, sizes, strict=True):
         data = text_data(run.data)
-        named = [f"{key.rsplit('.', maxsplit=1)[-1]} {one.get(key)}" for key in varied]
+        named = [f"{_called(key)} {one.get(key)}" for key in varied]
         rows.append(
             {
                 "run_id": run.run_id,
@@ -60,6 +63,10 @@ def described(runs: Sequence[Config]) -> Frame:
         )
     out: Frame = pd.DataFrame(rows)
     return out
+
+
+def _called(key: str) -> str:
+    return "from" if key == START else key.rsplit(".", maxsplit=1)[-1]
 
 
 def groups(known: Frame, measured: Mapping[str, list[dict[str, Any]]]) -> Frame:

@@ -22,7 +22,7 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
-from capacity.analysis.items import forecast_words
+from capacity.analysis.items import forecast_words, retention_words
 from capacity.analysis.items.analysis import UNITS, said
 from capacity.analysis.items.extraction import LEAST
 from capacity.analysis.items.forecast_words import named
@@ -32,6 +32,7 @@ from capacity.analysis.items.orders import (
     AUC,
     DIFFERS,
     PRECISION,
+    ROBUST,
     SAYS,
     SHARE,
     UNKNOWN,
@@ -65,6 +66,7 @@ CONVENTIONS = [
         "where no k is named its second half behind its first",
     ),
     *forecast_words.CONVENTIONS,
+    *retention_words.CONVENTIONS,
     ("T", "tokens of training, canaries and what follows them among them"),
     (
         "interval over replicates",
@@ -113,10 +115,14 @@ def document(finding: Finding) -> Document:
         sections.append(Section("written", "What greedy decoding writes, by prompt", written))
     if told := forecast_words.tables(fit):
         sections.append(Section("forecasts", "What a cheaper model predicts", told))
+    if fit["retention"]:
+        sections.append(Section("retention", "What lasts", [retention_words.table(fit)]))
     sections.append(Section("groups", "What is held of each group", [_groups(fit)]))
     figures = {"held": "Share held against copies"}
     if any(row["rho"] for row in fit["worth"]):
         figures["worth"] = "Worth of a fuzzy copy against the share of its replaced tokens"
+    if fit["retention"]:
+        figures["retention"] = "Recognition and recall against the time after the last view"
     if fit["earlier"]:
         figures["forecasts"] = "Recall of a forecast against its cost"
     return Document(
@@ -154,6 +160,8 @@ def _answers(fit: Mapping[str, Any]) -> list[str]:
 
 def _order_said(row: Mapping[str, Any]) -> str:
     name = f"{named(row['system'])}{SAYS[row['outcome']]} by {row['axis']}"
+    if row["axis"] == ROBUST:
+        name = f"{named(row['system'])}the part of recognition that is kept beside that of recall"
     if row["axis"] == PRECISION:
         name = f"{named(row['system'])}a forecast's precision beside its recall"
     if not row["means"]:
@@ -164,7 +172,7 @@ def _order_said(row: Mapping[str, Any]) -> str:
     if row["verdict"] == UNKNOWN:
         return f"{name}: **cannot tell** ({ends_of}; {p}; {row['reason']})."
     way = "rises" if row["slope"] > 0 else "falls"
-    if row["axis"] == PRECISION:
+    if row["axis"] in (PRECISION, ROBUST):
         way = f"is {'higher' if row['slope'] > 0 else 'lower'}"
     as_published = "as published" if row["verdict"] == AGREES else "against what is published"
     return f"{name} **{way}**, {as_published} ({ends_of}; {p})."
