@@ -289,7 +289,6 @@ def _canaries(config, level, p):
     return {
         "repeats": level,
         "at_most": math.log2(others + 1),
-        "loss_bits_per_token": 4.0 / (1 + level / 64),
         "exposure": float(exposures.mean()),
         "exposures": exposures.tolist(),
         "extractable": float(extracted.mean()),
