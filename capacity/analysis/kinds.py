@@ -33,6 +33,7 @@ REGISTRY = {
     "context": "capacity.analysis.context",
     "acquisition": "capacity.analysis.acquisition",
     "items": "capacity.analysis.items",
+    "repeated": "capacity.analysis.repeated",
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
     "mixers": "capacity.analysis.mixers",
