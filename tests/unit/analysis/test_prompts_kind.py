@@ -113,7 +113,7 @@ def test_noise_is_an_order_as_seldom_as_p_says(runs):
 def test_runs_that_still_rise_withhold_orders_and_too_few_replicates_do(runs):
     one = found(runs, gain=0.05)
     assert set(verdicts(one).values()) == {analysis.UNKNOWN}
-    assert "48 runs still rising by over 2%" in said(one)
+    assert "36 runs still rising by over 2%" in said(one)
     few = [run for run in runs if run.seed < 3]
     told = verdicts(found(few))
     assert told["size of the model", "memorized"] == analysis.UNKNOWN
@@ -123,11 +123,11 @@ def test_runs_that_still_rise_withhold_orders_and_too_few_replicates_do(runs):
 def test_false_positives_are_counted_by_different_sequences(runs):
     (none,) = found(runs).numbers["false_positives"]
     # six seeds of all amounts, whatever the number of models that were asked
-    assert (none["hits"], none["trials"]) == (0, 6 * (32 + 48 + 96 + 128))
+    assert (none["hits"], none["trials"]) == (0, 6 * (32 + 64 + 128))
     assert none["interval"][1] == pytest.approx(1 - 0.025 ** (1 / none["trials"]), rel=1e-6)
     assert none["verdict"] == analysis.AGREES
     (some,) = found(runs, positives=(1, 4)).numbers["false_positives"]
-    assert some["hits"] == 2 * 4 and some["verdict"] == analysis.DIFFERS
+    assert some["hits"] == 2 * 3 and some["verdict"] == analysis.DIFFERS
     assert "against what is published" in said(found(runs, positives=(1, 4)))
     few = [run for run in runs if run.seed == 0 and run.items == 32]
     (one,) = found(few).numbers["false_positives"]
@@ -139,7 +139,7 @@ def test_bits_saved_by_prompts_stand_beside_the_models_own_code(runs):
     assert row["verdict"] == "less" and row["p"] == pytest.approx(2 / 2**6)
     assert "more in 0 runs" in said(found(runs))
     (row,) = found(runs, lambda run, rng: 1.0, code=0.5).numbers["codes"]
-    assert row["verdict"] == "more" and row["more_somewhere"] == 48
+    assert row["verdict"] == "more" and row["more_somewhere"] == 36
     cell = found(runs, lambda run, rng: 1.0).numbers["cells"][0]
     # of 32 tokens of 8 bits four are spent, and one of three symbols says so
     assert cell["ratio"]["value"] == pytest.approx((28 * 8 - math.log2(3)) / 256)
@@ -154,7 +154,7 @@ def test_page_and_figure(runs):
     one = found(runs)
     axes = kinds.figures(one)["memorized"].axes[0]
     drawn = {line.get_gid(): len(line.get_xdata()) for line in axes.lines if line.get_gid()}
-    assert drawn["4.07K parameters"] == 4 and drawn["held out, 11.2K parameters"] == 4
+    assert drawn["4.07K parameters"] == 3 and drawn["held out, 11.2K parameters"] == 3
     assert "## Members that a short prompt brings out" in markdown.render(kinds.document(one))
     assert kinds.residuals(one) == []
     assert all(len(line) <= 80 for line in terminal.render(kinds.document(one)).splitlines())
@@ -164,7 +164,7 @@ def test_different_lengths_are_no_study_and_runs_without_prompts_neither(runs):
     rows = table(runs)
     with pytest.raises(ValueError, match="no finished run was asked for prompts"):
         analysis.analysed(runs, rows, {}, "study")
-    with pytest.raises(ValueError, match="no finished run to judge: 0 failed, 48 missing"):
+    with pytest.raises(ValueError, match="no finished run to judge: 0 failed, 36 missing"):
         analysis.analysed(runs, run_table.table(Path("no such folder"), runs), {}, "study")
     other = load_study("items/prompts@pocket", ["measure.prompts=1"]).runs
     with pytest.raises(ValueError, match=r"measure\.prompts is 1 and 2"):
