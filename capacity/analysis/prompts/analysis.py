@@ -85,11 +85,11 @@ def analysed(
     still = set(table.run_id[rising(table)])
     found["rising"] = found.run_id.isin(still)
     random = planned[0].data.kind == "uniform"
-    runs = table[["run_id", "seed", "status", "gain_last_tenth"]].merge(
-        known, on="run_id", how="inner", validate="one_to_one"
-    )
-    told = found.drop(columns=[c for c in known if c != "run_id"])
-    runs = runs.merge(told.drop(columns="others"), on="run_id", how="left")
+    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
+    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    told = found.drop(columns=["others", *(c for c in known if c != "run_id")])
+    runs = runs.drop(columns=[c for c in told if c in runs and c != "run_id"])
+    runs = runs.merge(told, on="run_id", how="left")
     systems = [(str(system), mine) for system, mine in found.groupby("system", sort=True)]
     numbers = head("prompts", SCHEMA, name, _digest(found)) | {
         "random": random,
