@@ -5,8 +5,8 @@ and bits saved by prompts beside those of the model's own code.
 Verdicts are on orders, by permutation of the values of an axis within replicates
 (`fitting.trends`), and count only with p <= 5% and where no run of the order still rises; on false
 positives, by the exact interval of their share; and on whether prompts save less than the model's
-own code, by flipping signs over replicates. A held-out sequence that several models were asked for
-is one trial, and positive where any of them writes it. The published shares are of pretrained
+own code, by flipping signs over replicates. A held-out sequence that models of several sizes were
+asked for is one trial, and positive where any of them writes it. The published shares are of pretrained
 models on text, for whole strings and by search: no number here is judged by them.
 """
 
@@ -168,7 +168,7 @@ def _judged(
 
 
 def _false_positives(system: str, mine: Frame) -> dict[str, Any]:
-    """Held-out sequences that count as memorized, of all different ones that were asked for."""
+    """Held-out sequences that count as memorized, of all that were asked for, sizes together."""
     hits = trials = shared = 0
     for _, same in mine.groupby(["replicate", "items"]):
         asked = list(zip(*same.others, strict=True))
