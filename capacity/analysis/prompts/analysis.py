@@ -6,8 +6,8 @@ Verdicts are on orders, by permutation of the values of an axis within replicate
 (`fitting.trends`), and count only with p <= 5% and where no run of the order still rises; on false
 positives, by the exact interval of their share; and on whether prompts save less than the model's
 own code, by flipping signs over replicates. A held-out sequence that models of several sizes were
-asked for is one trial, and positive where any of them writes it. The published shares are of pretrained
-models on text, for whole strings and by search: no number here is judged by them.
+asked for is one trial, and positive where any of them writes it. The published shares are of
+pretrained models on text, for whole strings and by search: no number here is judged by them.
 """
 
 from __future__ import annotations
