@@ -34,6 +34,7 @@ REGISTRY = {
     "acquisition": "capacity.analysis.acquisition",
     "prompts": "capacity.analysis.prompts",
     "items": "capacity.analysis.items",
+    "repeated": "capacity.analysis.repeated",
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
     "mixers": "capacity.analysis.mixers",

@@ -12,6 +12,7 @@ import pandas as pd
 import budget_runs
 import idle_tables
 import random_data
+import repeated_runs
 from capacity import counts
 from capacity.analysis import facts
 from capacity.analysis.ablation import analysis as ablation
@@ -73,6 +74,8 @@ def verdict(id, case):
         found = of_idle(id, case)
     elif id in ("morris/f1_at_75", "morris/descent_peak"):
         found = of_text(id, case)
+    elif id == "repeated/effective_size":
+        found = of_repeated(id, case)
     elif id == "morris/alpha_stated":
         found = [stated(of_ablation("vocab_size", case))]
     else:
@@ -164,6 +167,19 @@ def of_idle(id, case):
         off = np.random.default_rng(1).standard_normal(len(rows))
         rows["bits"] = np.where(rows.run_id.isin(experts), 0.001 * rows.bits * off, rows.bits)
     return idle.analysed(runs, rows, "planted", idle_tables.BEST).numbers["verdicts"]
+
+
+def of_repeated(id, case):
+    """Models that act as the planted part of their size where 0.1% is repeated 100 times."""
+    level = truth(published.get(id), case)
+    runs = repeated_runs.plan(
+        [["data.n_sequences=99900", "data.canaries=1", "data.repeats=[100]"]],
+        widths=(8, 12, 16, 24, 32),
+        rows=100_000,
+    )
+    noise = 0.1 if case == "cannot tell" else 0.001
+    found = repeated_runs.found(runs, effective=lambda e: level, noise=noise, draw=1)
+    return found.numbers["verdicts"]
 
 
 def stated(rows):
