@@ -17,6 +17,7 @@ PAPERS = {
     "morris": "How much do language models memorize? (arXiv 2505.24832)",
     "physics31": "Physics of Language Models 3.1 (arXiv 2309.14316)",
     "physics33": "Physics of Language Models 3.3 (arXiv 2404.05405)",
+    "repeated": "Repeated data (arXiv 2205.10487)",
 }
 HEADS = ("published", "value", "ours, 95%", "parameters", "exposures", "verdict", "study", "hours")
 

@@ -95,6 +95,7 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "samples.csv",
         "design.csv",
         "groups.csv",
+        "levels.csv",
         "extraction.csv",
         "points.csv",
         "sequences.csv",
