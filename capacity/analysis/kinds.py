@@ -32,6 +32,7 @@ REGISTRY = {
     "chain": "capacity.analysis.chain",
     "context": "capacity.analysis.context",
     "acquisition": "capacity.analysis.acquisition",
+    "prompts": "capacity.analysis.prompts",
     "items": "capacity.analysis.items",
     "repeated": "capacity.analysis.repeated",
     "precision": "capacity.analysis.precision",

@@ -23,6 +23,7 @@ from capacity.measure import (
     knowledge,
     mixture,
     people,
+    prompts,
     quantization,
     start,
     tables,
@@ -349,6 +350,14 @@ def _extraction(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | No
     return extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
 
 
+def _prompts(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    config = stack.configs[m]
+    if not config.measure.prompts:
+        return None
+    trained = stack.feed.member_tokens(m)
+    return prompts.measure(stack.gpt, flat_P, trained, config, stack.dtype)
+
+
 def _quantization(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     if not asked.variants:
         return None
@@ -436,6 +445,7 @@ BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
     "people": _people,
     "wording": _wording,
     "extraction": _extraction,
+    "prompts": _prompts,
     "quantization": _quantization,
     "tables": _tables,
     "start": _start,

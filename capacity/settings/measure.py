@@ -64,6 +64,19 @@ class Measure:
         low=1,
         high=1024,
     )
+    prompts: int = setting(
+        0,
+        "uniform, text: all prompts of up to so many tokens are tried, to find the shortest one "
+        "behind which greedy decoding writes a sequence (adversarial compression); 0: none",
+        low=0,
+        high=8,
+    )
+    prompt_targets: int = setting(
+        64,
+        "members, drawn evenly, for which prompts are tried, and as many held-out sequences",
+        low=2,
+        high=2**20,
+    )
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ OTHER = {
     "measure.context": "text",
     "measure.sequences": 50,
     "measure.lengths": (1,),
+    "measure.prompts": 1,
+    "measure.prompt_targets": 5,
     "extraction.steps": 5,
     "extraction.batch_size": 5,
     "extraction.lr": 0.1,
