@@ -134,6 +134,10 @@ def forecasts_figure(numbers: Mapping[str, Any]) -> Figure:
         labels = ("cost of the predictor / of the target", "recall")
         figure, ax = panel(labels, legend=legend)
         ax.set_xscale("log")
+        every = [row for rows in lines.values() for row in rows]
+        ends = [x for row in every for x in row["recall"]["interval"] or [row["recall"]["value"]]]
+        ax.set_xlim(min(row["cost"] for row in every) / 1.5, 1.5)
+        ax.set_ylim(min(0.0, *ends) - 0.03, max(1.0, *ends) + 0.03)
         for name, rows in lines.items():
             some = sorted(rows, key=lambda row: row["cost"])
             x = [row["cost"] for row in some]
