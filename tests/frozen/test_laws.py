@@ -101,6 +101,7 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "sequences.csv",
         "parts.csv",
         "retained.csv",
+        "retention.csv",
         "probes.csv",
         CURVES,
     }
