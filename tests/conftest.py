@@ -42,6 +42,12 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if "official" not in item.keywords]
 
 
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores for the second tier alone: much of it waits for clusters and
+    other processes."""
+    return (os.cpu_count() or 1) + 1 if config.option.markexpr == "long" else None
+
+
 def pytest_collection_finish(session):
     """What is collected stays to the end: without it, a pass over all objects (which a run without
     room asks for, and Python now and then) takes 20 ms instead of a second."""

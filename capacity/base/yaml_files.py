@@ -26,7 +26,9 @@ NUMBERS = {
 TAG = "tag:yaml.org,2002:"
 
 
-class _Loader(yaml.SafeLoader):
+class _Once:
+    """Refuses a name that is there twice."""
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = set()
         for key, _ in node.value:
@@ -38,6 +40,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _Loader(_Once, yaml.SafeLoader):
+    """Written in Python: the words of its errors are the ones that are told."""
+
+
 _Loader.yaml_implicit_resolvers = {
     sign: [
         (tag, form) for tag, form in forms if tag.removeprefix(TAG) not in (*NUMBERS, "timestamp")
@@ -46,6 +52,23 @@ _Loader.yaml_implicit_resolvers = {
 }
 for _name, _form in NUMBERS.items():
     _Loader.add_implicit_resolver(f"{TAG}{_name}", _form, list("-+0123456789."))
+
+if yaml.__with_libyaml__:
+
+    class _FastLoader(_Once, yaml.CSafeLoader):
+        """The same values, and libyaml splits the text, which takes a tenth of the time."""
+
+        yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+else:  # built without libyaml
+    _FastLoader = _Loader
+
+
+def _load(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_FastLoader)
+    except yaml.YAMLError:
+        return yaml.load(text, Loader=_Loader)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -56,7 +79,7 @@ def read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     try:
-        tree = yaml.load(content.decode("utf-8-sig"), Loader=_Loader)
+        tree = _load(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(

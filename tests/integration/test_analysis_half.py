@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 UNIT = [  # a part of them, to be quick; whole commands are in test_without_torch.py
     "tests/unit/base",
     "tests/unit/fitting/test_forms.py",
-    "tests/unit/published",
+    "tests/unit/published/test_published.py",
+    "tests/unit/published/test_planted_formulas.py",
     "tests/unit/test_records.py",
     "tests/unit/analysis/test_kinds.py",
     "tests/unit/analysis/test_table_checks.py",

@@ -120,17 +120,17 @@ def binned(table: Frame) -> Frame:
     )
 
 
-def first_half(curve: Frame, at_first: float) -> float:
-    """Lag at which a curve falls below half of `at_first` for good, between points straight in log
-    lag; infinite where it does not, 0 where it never was above."""
-    above = np.flatnonzero(curve.bits.to_numpy() >= at_first / 2)
+def first_half(lag: np.ndarray, bits: np.ndarray, at_first: float) -> float:
+    """Lag at which a curve (lag, bits [n]) falls below half of `at_first` for good, between points
+    straight in log lag; infinite where it does not, 0 where it never was above."""
+    above = np.flatnonzero(bits >= at_first / 2)
     if not len(above):
         return 0.0
     i = above[-1]
-    if i == len(curve) - 1:
+    if i == len(bits) - 1:
         return np.inf
-    x, y = np.log1p(curve.lag.to_numpy()), curve.bits.to_numpy()
-    return float(np.expm1(x[i] + (y[i] - at_first / 2) / (y[i] - y[i + 1]) * (x[i + 1] - x[i])))
+    (x, x_next), (y, y_next) = np.log1p(lag[i : i + 2]), bits[i : i + 2]
+    return float(np.expm1(x + (y - at_first / 2) / (y - y_next) * (x_next - x)))
 
 
 def cells(runs: Frame, views: dict[str, dict[str, Any]]) -> Frame:
@@ -218,11 +218,12 @@ def _cell(
     grid = group.assign(bin=half_octave(group.lag)).pivot_table(
         index="unit", columns="bin", values="bits"
     )
-    soon = (curve.lag <= spacing).to_numpy()
+    lag = curve.lag.to_numpy()
+    soon = lag <= spacing
 
     def numbers(bits: np.ndarray) -> tuple[float, float, float]:
         first = float(np.nanmean(bits[soon]))
-        return first, float(bits[-2:].mean()), first_half(curve.assign(bits=bits), first)
+        return first, float(bits[-2:].mean()), first_half(lag, bits, first)
 
     values = grid.to_numpy()
     best = numbers(curve.bits.to_numpy())

@@ -1,5 +1,7 @@
 """Words of YAML 1.1 that are other numbers than people mean, and files that cannot be read."""
 
+from pathlib import Path
+
 import pytest
 
 from capacity.base import yaml_files
@@ -74,3 +76,11 @@ def test_an_empty_file_a_bom_and_line_ends_of_windows(read, tmp_path):
     assert read(b"\xef\xbb\xbfa: 1\r\nb:\r\n- 2\r\n") == {"a": 1, "b": [2]}
     with pytest.raises(ConfigError, match="no.yaml: No such file"):
         yaml_files.read(tmp_path / "no.yaml")
+
+
+def test_both_readers_read_the_files_of_the_project_alike(monkeypatch):
+    files = sorted((Path(__file__).parents[3]).glob("[cs][ow]*/**/*.yaml"))
+    assert len(files) > 100
+    fast = [yaml_files.read(path) for path in files]
+    monkeypatch.setattr(yaml_files, "_FastLoader", yaml_files._Loader)
+    assert [yaml_files.read(path) for path in files] == fast

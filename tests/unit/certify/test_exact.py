@@ -1,6 +1,7 @@
 """Every form of model in operations whose bits are fixed: nearly the numbers of its own arithmetic,
 and the same ones in other processes that use the processor otherwise."""
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -120,6 +121,7 @@ def all_forms() -> dict:
     return MODELS | PLAIN
 
 
+@functools.cache
 def digests() -> str:
     """Of all forms, a line each."""
     out = []
