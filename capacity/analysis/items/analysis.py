@@ -2,7 +2,8 @@
 size of the model, tokens of training, length, random tokens and time of the views; and what a fuzzy
 copy is worth of an exact one.
 
-    X = sigma(a + b log2 copies + c log2 P - d log2 T + e log2 L + f q + g of the window)
+    X = sigma(a + b log2 copies + c log2 P - d log2 T + e log2 L + f q + g of the window
+              + s log2 of the steps between views)
 
 X is the share of a code length that is held, T the tokens of training, L those of a canary, q the
 part of random ones, g 0 for views all along the training (or in the first window). The law is
@@ -58,6 +59,7 @@ UNITS = {
     "e": "logits per doubling of L",
     "f": "logits from no random token to all",
     "h": "logits per doubling of k",
+    "s": "logits per doubling of the steps between views",
 }
 ALONE = "one replicate"
 OUTCOMES = (orders.SHARE, orders.AUC)
@@ -150,12 +152,15 @@ def _digest(points: Frame) -> str:
 
 def axes_of(points: Frame) -> dict[str, np.ndarray]:
     """The axes of the law that differ among these groups, by letter, float [n]; of windows one per
-    window but the first."""
+    window but the first, and where all have a spacing that alone."""
     out = {
         letter: (-1 if letter == "d" else 1) * np.log2(points[column].to_numpy(float))
         for letter, column in DOUBLINGS.items()
     }
     out["f"] = points.noise_share.to_numpy(float)
+    if points.spacing.notna().all():
+        out["s"] = np.log2(points.spacing.to_numpy(float))
+        return {name: x for name, x in out.items() if np.ptp(x) > 0}
     windows = sorted(set(points.window), key=lambda w: (w != reading.ALL_ALONG, _first(points, w)))
     for window in windows[1:]:
         out[f"g {window}"] = (points.window == window).to_numpy(float)
@@ -172,7 +177,7 @@ def _law(system: str, mine: Frame) -> dict[str, Any]:
     used = mine[(mine.repeats > 0) & (mine.replaced == 0)]
     axes = list(axes_of(used)) if len(used) else []
     law: dict[str, Any] = {"system": system, "reason": None, "axes": axes, "points": len(used)}
-    if "b" not in axes:
+    if not {"b", "s"} & set(axes):
         return law | {"reason": "one number of copies; a slope needs two"}
     return _fitted(law, used, axes, axes_of, "share")
 

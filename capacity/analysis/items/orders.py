@@ -35,7 +35,8 @@ SAYS = {
 
 @dataclass(frozen=True)
 class Axis:
-    """An order to be judged. sign: of the published trend; column: of `reading.groups`."""
+    """An order to be judged. sign: of the published trend, 0 where none is published; column: of
+    `reading.groups`."""
 
     name: str
     column: str
@@ -51,21 +52,14 @@ AXES = (
     Axis("length", "length", AUC, 1, "arXiv 2402.09363, table 2"),
     Axis("random tokens", "noise_share", AUC, 1, "arXiv 2402.09363, figure 3"),
     Axis("replaced tokens", "replaced_share", SHARE, -1, "arXiv 2405.15523, figure 2"),
+    Axis("steps between views", "spacing", SHARE, 0, "no sign is published"),
 )
 OF_WRITTEN = (
     Axis("copies", "repeats", WRITTEN, 1, "arXiv 2202.07646, section 4.2"),
     Axis("size of the model", "parameters", WRITTEN, 1, "arXiv 2202.07646, section 4.1"),
     Axis("tokens of the prompt", "prompt", WRITTEN, 1, "arXiv 2202.07646, section 4.3"),
 )
-PRECISION, ROBUST = "precision beside recall", "recognition beside recall"
-KEPT = "kept"
-RETENTION = "arXiv 2303.17557, retention"
-OF_RETENTION = (
-    Axis("time since the last view", "step", "recognition", -1, RETENTION),
-    Axis("time since the last view", "step", "recall", -1, RETENTION),
-    Axis(ROBUST, "what", KEPT, 1, RETENTION),
-    Axis("random tokens", "noise_share", KEPT, -1, RETENTION),
-)
+PRECISION = "precision beside recall"
 FORECASTS = "arXiv 2304.11158, precision and recall by predictor"
 OF_FORECASTS = (
     Axis("size of the predictor", "small", RECALL, 1, FORECASTS),
@@ -79,9 +73,10 @@ OF_RETENTION = (
     Axis("time after the last view", "lag", RECALLED, -1, RETENTION),
     Axis(ROBUST, "what", KEPT, 1, RETENTION),
     Axis("random tokens", "noise_share", KEPT, -1, RETENTION),
+    Axis("steps between views", "spacing", KEPT, 0, "no sign is published"),
 )
 TIMING = "arXiv 2510.19811, timing"
-AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
+AGREES, DIFFERS, UNKNOWN, SHOWN = "agrees", "differs", "cannot tell", "shown"
 
 
 def all_of(points: Frame) -> list[dict[str, Any]]:
@@ -92,7 +87,7 @@ def all_of(points: Frame) -> list[dict[str, Any]]:
             # fuzzy copies differ from level 2 on; elsewhere they would dilute an order
             some = mine if axis.column == "replaced_share" else mine[mine.replaced == 0]
             some = some[some.repeats > (1 if axis.column == "replaced_share" else 0)]
-            values = sorted(set(some[axis.column]))
+            values = sorted(set(some[axis.column].dropna()))
             if len(values) > 1:
                 out.append(_judged(str(system), axis, some, values))
         seen = mine[(mine.repeats > 1) & (mine.replaced == 0)]
@@ -129,11 +124,12 @@ def of_forecasts(rows: Frame) -> list[dict[str, Any]]:
 
 def of_retention(found: Frame) -> list[dict[str, Any]]:
     """The same of what lasts (`retention.points`): averaged over groups, behind the window; and of
-    what is kept (`retention.robustness`, `retention.kinds`)."""
+    what is kept (`retention.robustness`, `retention.kinds`, `retention.spacings`)."""
     if found.empty:
         return []
     behind = found[found.lag >= 0]
-    tables = [behind, behind, retention.robustness(found), retention.kinds(found)]
+    of_kept = (retention.robustness, retention.kinds, retention.spacings)
+    tables = [behind, behind, *(table(found) for table in of_kept)]
     out = []
     for axis, table in zip(OF_RETENTION, tables, strict=True):
         for system, mine in table.groupby("system", sort=True):
@@ -191,4 +187,6 @@ def _judged(system: str, axis: Axis, some: Frame, values: Sequence[Any]) -> dict
         return row | {"reason": f"{len(grid)} replicates cannot reach a p of {ALPHA:.0%}"}
     if found.p > ALPHA + 1e-12:
         return row | {"reason": f"p is above {ALPHA:.0%}"}
+    if not axis.sign:
+        return row | {"verdict": SHOWN}
     return row | {"verdict": AGREES if np.sign(found.slope) == axis.sign else DIFFERS}

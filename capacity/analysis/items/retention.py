@@ -29,7 +29,11 @@ from capacity.fitting.statistics import t_interval
 OUTCOMES = ("recognition", "recalled", "bits")
 GUESS = {"recognition": 0.5, "recalled": 0.0, "bits": 0.0}
 LEAST = 0.02  # of recall behind the window, mean over groups, below which nothing can be kept
-COLUMNS = ("group", "repeats", "window", "noise_share", "length", "step", "lag", *OUTCOMES)
+KEY = ("system", "replicate", "noise_share")
+COLUMNS = (
+    *("group", "repeats", "window", "spacing", "noise_share", "length", "step", "lag"),
+    *OUTCOMES,
+)
 
 
 def points(
@@ -60,6 +64,7 @@ def points(
                     {name: getattr(run, name) for name in known.columns}
                     | {name: group[name] for name in ("group", "repeats", "length")}
                     | {"window": reading.window(group, run.steps), "step": step, "lag": step - end}
+                    | {"spacing": math.nan if group["spacing"] is None else group["spacing"]}
                     | {"noise_share": group["noise"] / group["length"]}
                     | _outcomes(group, alike, k)
                 )
@@ -107,14 +112,14 @@ def kept(found: Frame) -> list[dict[str, Any]]:
     return out
 
 
-def shares(found: Frame) -> Frame:
-    """By system, replicate and share of random tokens, what is kept of recognition, recall and
-    bits, sums over levels of views; NaN where less than LEAST of recall, or nothing, stood behind
-    the window. Columns: system, replicate, noise_share, and the outcomes."""
+def shares(found: Frame, by: Sequence[str] = KEY) -> Frame:
+    """By system, replicate and share of random tokens (`by`), what is kept of recognition, recall
+    and bits, sums over levels of views; NaN where less than LEAST of recall, or nothing, stood
+    behind the window. Columns: those of by, and the outcomes."""
     rows = []
     behind = found[found.lag >= 0] if len(found) else found
-    for key, mine in behind.groupby(["system", "replicate", "noise_share"], sort=True):
-        row: dict[str, Any] = dict(zip(("system", "replicate", "noise_share"), key, strict=True))
+    for key, mine in behind.groupby(list(by), sort=True):
+        row: dict[str, Any] = dict(zip(by, key, strict=True))
         first, last = (
             mine[mine.step == mine.groupby("run_id").step.transform(which)]
             for which in ("min", "max")
@@ -124,7 +129,7 @@ def shares(found: Frame) -> Frame:
             enough = was > (LEAST if name == "recalled" else 0.0)
             row[name] = is_ / was if enough else math.nan
         rows.append(row)
-    out: Frame = pd.DataFrame(rows, columns=["system", "replicate", "noise_share", *OUTCOMES])
+    out: Frame = pd.DataFrame(rows, columns=[*by, *OUTCOMES])
     return out
 
 
@@ -145,6 +150,13 @@ def kinds(found: Frame) -> Frame:
     """What is kept of the bits of text and of random tokens, as `kept` of an axis `noise_share`."""
     each = shares(found).rename(columns={"bits": "kept"})
     return each[each.kept.notna()][["system", "replicate", "noise_share", "kept"]]
+
+
+def spacings(found: Frame) -> Frame:
+    """What is kept of the bits of canaries of each spacing of views, as `kept` of an axis
+    `spacing`; empty where views have none."""
+    each = shares(found, ("system", "replicate", "spacing")).rename(columns={"bits": "kept"})
+    return each[each.kept.notna()][["system", "replicate", "spacing", "kept"]]
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from capacity.analysis.items.orders import (
     ROBUST,
     SAYS,
     SHARE,
+    SHOWN,
     UNKNOWN,
 )
 from capacity.base.table import Column, Table
@@ -51,6 +52,7 @@ TERMS = {
     "e": "e log2 L",
     "f": "f q",
     "h": "h log2 k",
+    "s": "s log2 of the steps between views",
 }
 CONVENTIONS = [
     (
@@ -174,7 +176,9 @@ def _order_said(row: Mapping[str, Any]) -> str:
     way = "rises" if row["slope"] > 0 else "falls"
     if row["axis"] in (PRECISION, ROBUST):
         way = f"is {'higher' if row['slope'] > 0 else 'lower'}"
-    as_published = "as published" if row["verdict"] == AGREES else "against what is published"
+    as_published = {AGREES: "as published", SHOWN: "of which no sign is published"}.get(
+        row["verdict"], "against what is published"
+    )
     return f"{name} **{way}**, {as_published} ({ends_of}; {p})."
 
 
@@ -206,10 +210,11 @@ def _worth_said(row: Mapping[str, Any]) -> str:
 def _law_said(law: Mapping[str, Any]) -> str:
     if law["reason"]:
         return f"{named(law['system'])}**no law:** {law['reason']}."
-    b = law["numbers"]["b"]
+    letter = "b" if "b" in law["numbers"] else "s"
+    slope, what = law["numbers"][letter], "copies" if letter == "b" else "the steps between views"
     text = (
-        f"{named(law['system'])}a doubling of copies adds {digits(b['value'])} "
-        f"{ends(b['interval'])} to the logit of the share held".replace("  ", " ")
+        f"{named(law['system'])}a doubling of {what} adds {digits(slope['value'])} "
+        f"{ends(slope['interval'])} to the logit of the share held".replace("  ", " ")
     )
     if "dilution" not in law:
         return f"{text}."
@@ -268,7 +273,7 @@ def _law(law: Mapping[str, Any]) -> Law:
 
 def _orders(fit: Mapping[str, Any]) -> Table:
     headings = ("order", "from", "to", "published", "replicates", "p", "verdict")
-    ways = {1: "rises", -1: "falls"}
+    ways = {1: "rises", -1: "falls", 0: DASH}
     rows = []
     for row in fit["orders"]:
         means = row["means"]
@@ -284,10 +289,12 @@ def _orders(fit: Mapping[str, Any]) -> Table:
             ]
         )
     left = ("order", "from", "to", "published", "verdict")
+    any_unsigned = any(not row["published"] for row in fit["orders"])
     return Table(
         [Column(h, right=h not in left, detail=h == "replicates") for h in headings],
         rows,
-        key=f"{AGREES} or {DIFFERS}: p <= {ALPHA:.0%} and the sign that is published or the other",
+        key=f"{AGREES} or {DIFFERS}: p <= {ALPHA:.0%} and the sign that is published or the other"
+        + f"; {SHOWN}: p <= {ALPHA:.0%}, no sign is published" * any_unsigned,
     )
 
 
