@@ -26,17 +26,21 @@ def words(line):
 @pytest.mark.slow
 @pytest.mark.long
 def test_the_run_of_facts_prints_what_its_page_shows(cli):
-    """Word by word; numbers differ between machines as those of two seeds do, and what training
-    learns of these people is nine tenths of all that there is."""
-    done = cli("train", "data=bios_pocket", env={"OMP_NUM_THREADS": "1"}, deadline=3000)
+    """Word by word, after a quarter of its steps, which take a slow machine a minute: less is
+    learned, and what can be learned is what the page shows."""
+    few = "train.steps=1250"
+    done = cli("train", "data=bios_pocket", few, env={"OMP_NUM_THREADS": "1"}, deadline=3000)
     assert done.returncode == 0, done.stderr
     printed = [line.split() for line in done.stdout.splitlines()]
     shown = block("how-to/facts.md", "R  ")
     assert len(shown) > 10
     known = [words(line) for line in printed]
     assert [line for line in map(words, shown) if line not in known] == []
-    (r,) = [line for line in printed if line[:2] == ["R", "="]]
-    assert float(r[2]) == pytest.approx(float(shown[0][2]), rel=0.05)
+    r, most = (
+        next(float(line[2]) for line in printed if line[0] == name) for name in ("R", "R^max")
+    )
+    assert most == float(shown[1][2])
+    assert 0.1 * most < r < float(shown[0][2])
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def analysed(
     ordered = points.sort_values(["system", "parameters", "tokens", "replicate", "group"])
     tables = {"runs.csv": shown, "groups.csv": ordered, "extraction.csv": rates}
     if len(lasting):
-        tables["retention.csv"] = lasting
+        tables["retention.csv"] = lasting.dropna(axis=1, how="all")
     return Finding("items", "fit.json", plain(numbers), tables)
 
 

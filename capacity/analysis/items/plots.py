@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from capacity.analysis.finding import Finding
 from capacity.analysis.items.orders import SAYS
+from capacity.analysis.items.retention import behind_all
 from capacity.base.frames import Frame
 from capacity.base.words import count
 from capacity.figures.marks import beside, means
@@ -28,7 +29,9 @@ def draw(finding: Finding) -> dict[str, Figure]:
     if any(row["rho"] for row in finding.numbers["worth"]):
         out["worth"] = worth_figure(finding.numbers)
     if finding.numbers["retention"]:
-        out["retention"] = retention_figure(finding.tables["retention.csv"])
+        lasting = finding.tables["retention.csv"]
+        figure = spacing_figure if "spacing" in lasting else retention_figure
+        out["retention"] = figure(lasting)
     if finding.numbers["earlier"]:
         out["forecasts"] = forecasts_figure(finding.numbers)
     return out
@@ -173,5 +176,29 @@ def retention_figure(found: Frame) -> Figure:
                 look: Mapping[str, Any] = style[name]
                 gid = f"{name}, {line}" if line else name
                 ax.plot(mean.index, mean, gid=gid, ms=3.6, lw=0.9, ls=dashes[str(line)], **look)
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        return figure
+
+
+def spacing_figure(found: Frame) -> Figure:
+    """Bits that never seen canaries cost more, against the updates of training, from the first
+    snapshot behind all windows on, means over groups and replicates: a colour for each number of
+    steps between views, a dash for each system."""
+    with drawing():
+        behind = behind_all(found)
+        systems = sorted(set(behind.system))
+        dashes = {name: DASHES[i % len(DASHES)] for i, name in enumerate(systems)}
+        style = looks([f"a view every {k:g} steps" for k in sorted(set(behind.spacing))])
+        legend = [entry(name, ms=4, lw=1.0, ls="-", **look) for name, look in style.items()]
+        if len(systems) > 1:
+            legend += [entry(name, color="#444444", lw=1.0, ls=ls) for name, ls in dashes.items()]
+        figure, ax = panel(("updates of training", "bits held of a sequence"), legend=legend)
+        for spacing, mine in behind.groupby("spacing", sort=True):
+            name = f"a view every {spacing:g} steps"
+            look: Mapping[str, Any] = style[name]
+            for system, part in mine.groupby("system", sort=True):
+                mean = part.groupby("step").bits.mean()
+                ls = dashes[str(system)]
+                ax.plot(mean.index, mean, gid=f"{name}, {system}", ms=3.6, lw=0.9, ls=ls, **look)
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return figure

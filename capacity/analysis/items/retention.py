@@ -8,8 +8,8 @@ recalled      part of the seen canaries whose second half greedy decoding writes
 bits          that never seen ones cost more
 
 Lags count updates since the end of the window. What is kept of a number is what it is at the last
-snapshot / at the first one behind the window, of recognition beyond 1/2. The last snapshot before
-the window is a control: nobody was seen by then.
+snapshot / at the first one behind all windows of the run, of recognition beyond 1/2. The last
+snapshot before the window is a control: nobody was seen by then.
 """
 
 from __future__ import annotations
@@ -89,13 +89,25 @@ def _outcomes(
     }
 
 
+def behind_all(found: Frame) -> Frame:
+    """From the first snapshot of a run on that is behind all of its windows: the same steps for
+    windows that end apart."""
+    last_end = (found.step - found.lag).groupby(found.run_id).transform("max")
+    out: Frame = found[found.step >= last_end]
+    return out
+
+
 def kept(found: Frame) -> list[dict[str, Any]]:
-    """By system, share of random tokens and views: every outcome before the window, at the first
-    snapshot behind it and at the last, means over replicates with intervals."""
+    """By system, share of random tokens, views and, where they have one, spacing: every outcome
+    before the window, at the first snapshot behind all windows and at the last, means over
+    replicates with intervals."""
     out = []
-    for key, mine in found.groupby(["system", "noise_share", "repeats"], sort=True):
-        row: dict[str, Any] = dict(zip(("system", "noise_share", "repeats"), key, strict=True))
-        behind = mine[mine.lag >= 0]
+    by = ["system", "noise_share", "repeats"]
+    by += ["spacing"] * bool(found.spacing.notna().any())
+    later = behind_all(found)
+    for key, mine in found.groupby(by, sort=True):
+        row: dict[str, Any] = dict(zip(by, key, strict=True))
+        behind = later[later.index.isin(mine.index)]
         for name, some in (
             ("before", mine[mine.lag < 0]),
             ("first", behind[behind.step == behind.groupby("run_id").step.transform("min")]),
@@ -117,7 +129,7 @@ def shares(found: Frame, by: Sequence[str] = KEY) -> Frame:
     and bits, sums over levels of views; NaN where less than LEAST of recall, or nothing, stood
     behind the window. Columns: those of by, and the outcomes."""
     rows = []
-    behind = found[found.lag >= 0] if len(found) else found
+    behind = behind_all(found) if len(found) else found
     for key, mine in behind.groupby(list(by), sort=True):
         row: dict[str, Any] = dict(zip(by, key, strict=True))
         first, last = (
@@ -153,8 +165,8 @@ def kinds(found: Frame) -> Frame:
 
 
 def spacings(found: Frame) -> Frame:
-    """What is kept of the bits of canaries of each spacing of views, as `kept` of an axis
-    `spacing`; empty where views have none."""
+    """What is kept of the bits by the steps between views, as `kept` of an axis `spacing`; empty
+    where there are none."""
     each = shares(found, ("system", "replicate", "spacing")).rename(columns={"bits": "kept"})
     return each[each.kept.notna()][["system", "replicate", "spacing", "kept"]]
 

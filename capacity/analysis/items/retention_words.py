@@ -35,6 +35,8 @@ def table(fit: Mapping[str, Any]) -> Table:
     rows, said = [], None
     for row in fit["retention"]:
         kind = f"{named(row['system'])}{percent(row['noise_share'])} random"
+        if "spacing" in row:
+            kind = f"{named(row['system'])}every {row['spacing']:g}"
         cells = [kind if kind != said else "", str(row["repeats"])]
         cells.append(_cell(row["before"], "recognition"))
         for name in ("recognition", "recalled", "bits"):
@@ -49,7 +51,9 @@ def table(fit: Mapping[str, Any]) -> Table:
     return Table(
         [Column(h, right=i > 0) for i, h in enumerate(headings)],
         rows,
-        key=f"{first} updates after the window, and {last} at the end; before: recognition at the "
+        key="every: steps between views. "
+        * any("spacing" in row for row in fit["retention"])
+        + f"{first} updates after the window, and {last} at the end; before: recognition at the "
         "last snapshot before anything was seen. Means over replicates",
     )
 

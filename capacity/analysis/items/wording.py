@@ -125,6 +125,8 @@ def document(finding: Finding) -> Document:
         figures["worth"] = "Worth of a fuzzy copy against the share of its replaced tokens"
     if fit["retention"]:
         figures["retention"] = "Recognition and recall against the time after the last view"
+        if any("spacing" in row for row in fit["retention"]):
+            figures["retention"] = "Bits held behind the last view, by the steps between views"
     if fit["earlier"]:
         figures["forecasts"] = "Recall of a forecast against its cost"
     return Document(

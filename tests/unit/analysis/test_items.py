@@ -163,6 +163,28 @@ def test_timing_is_an_order_of_windows_by_schedule():
     assert law["numbers"]["g 75-100%"]["value"] > law["numbers"]["g 0-25%"]["value"]
 
 
+SPACED = "data.view_windows=[56s-100s/1,10s-104s/4]"
+
+
+def test_spacing_has_a_slope_and_an_order_without_a_published_sign():
+    """Planted: 0.5 logits per doubling of the steps between views, at one number of views."""
+    runs = plan("data.repeats=[0,16]", SPACED)
+    one = found(runs, lambda arm, level, run: expit(-2 + 0.5 * np.log2(arm.window.spacing)))
+    (law,) = one.numbers["laws"]
+    assert law["axes"] == ["s"]
+    low, high = law["numbers"]["s"]["interval"]
+    assert low - 0.01 < 0.5 < high + 0.01 and high - low < 0.2
+    row = orders(one)["steps between views"]
+    assert row["values"] == [1, 4] and row["published"] == 0
+    assert row["verdict"] == "shown" and row["slope"] > 0
+    assert "**rises**, of which no sign is published" in " ".join(
+        markdown.render(kinds.document(one)).split()
+    )
+    assert "a doubling of the steps between views adds" in shown(one)
+    none = found(runs, lambda arm, level, run: 0.3, noise=0.05, draw=2)
+    assert orders(none)["steps between views"]["verdict"] == "cannot tell"
+
+
 def test_the_other_order_differs_and_none_cannot_be_told():
     runs = plan(LEVELS, WINDOWS)
     other = found(runs, lambda a, r, run: 0.9 - late(a, r, run))

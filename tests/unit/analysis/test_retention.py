@@ -4,6 +4,7 @@ is not there is not told, and the control before the window is a guess."""
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from capacity import run_table
@@ -149,3 +150,25 @@ def test_starts_are_one_system_whatever_each_begins_with():
     known = reading.described(load_study("items/retention@pocket", []).runs)
     assert set(known.system) == {"from scratch", "from a trained model"}
     assert known.groupby("system").replicate.nunique().tolist() == [6, 6]
+
+
+def test_what_is_kept_by_spacing_is_read_at_steps_that_all_spacings_share():
+    """Windows end with updates 60 and 70; the closer views lose more. A snapshot between these ends
+    is behind one window alone, and is not asked."""
+    rows = []
+    for replicate in range(6):
+        for spacing, end, share in ((1, 60, 0.4), (4, 70, 0.8)):
+            for step in (30, 60, 65, 80, 200):
+                lag = step - end
+                bits = {65: 99.0, 80: 10.0, 200: 10.0 * share}.get(step, 20.0)
+                rows.append(
+                    {"system": "", "replicate": replicate, "run_id": f"r{replicate}", "step": step}
+                    | {"lag": lag, "spacing": spacing, "noise_share": 0.0, "bits": bits}
+                    | {"recognition": 0.9, "recalled": 0.0}
+                )
+    found = pd.DataFrame(rows)
+    each = retention.spacings(found)
+    assert each.groupby("spacing").kept.mean().to_dict() == pytest.approx({1: 0.4, 4: 0.8})
+    told = {row["axis"]: row for row in orders.of_retention(found)}["steps between views"]
+    assert told["verdict"] == "shown" and told["slope"] > 0 and told["p"] == 2 / 64
+    assert retention.spacings(found.assign(spacing=np.nan)).empty
