@@ -127,7 +127,7 @@ def of_retention(found: Frame) -> list[dict[str, Any]]:
     what is kept (`retention.robustness`, `retention.kinds`, `retention.spacings`)."""
     if found.empty:
         return []
-    behind = found[found.lag >= 0]
+    behind = retention.behind_all(found)
     of_kept = (retention.robustness, retention.kinds, retention.spacings)
     tables = [behind, behind, *(table(found) for table in of_kept)]
     out = []

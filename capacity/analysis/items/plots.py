@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from capacity.analysis.finding import Finding
 from capacity.analysis.items.orders import SAYS
-from capacity.analysis.items.retention import behind_all
+from capacity.analysis.items.retention import behind_all, by_spacing
 from capacity.base.frames import Frame
-from capacity.base.words import count
+from capacity.base.words import count, plural
 from capacity.figures.marks import beside, means
 from capacity.figures.style import DASHES, drawing, entry, looks, panel
 from capacity.figures.ticks import doubling_ticks
@@ -25,13 +25,13 @@ KINDS = ("window", "length", "noise_share", "replaced_share", "tokens")
 def draw(finding: Finding) -> dict[str, Figure]:
     """Figures by name: held; worth, where copies are fuzzy; forecasts, with snapshots."""
     groups = finding.tables["groups.csv"]
+    if by_spacing(finding.numbers):  # at one number of copies
+        return {"retention": spacing_figure(finding.tables["retention.csv"])}
     out = {"held": held_figure(groups)}
     if any(row["rho"] for row in finding.numbers["worth"]):
         out["worth"] = worth_figure(finding.numbers)
     if finding.numbers["retention"]:
-        lasting = finding.tables["retention.csv"]
-        figure = spacing_figure if "spacing" in lasting else retention_figure
-        out["retention"] = figure(lasting)
+        out["retention"] = retention_figure(finding.tables["retention.csv"])
     if finding.numbers["earlier"]:
         out["forecasts"] = forecasts_figure(finding.numbers)
     return out
@@ -188,13 +188,13 @@ def spacing_figure(found: Frame) -> Figure:
         behind = behind_all(found)
         systems = sorted(set(behind.system))
         dashes = {name: DASHES[i % len(DASHES)] for i, name in enumerate(systems)}
-        style = looks([f"a view every {k:g} steps" for k in sorted(set(behind.spacing))])
+        style = looks([_apart(k) for k in sorted(set(behind.spacing))])
         legend = [entry(name, ms=4, lw=1.0, ls="-", **look) for name, look in style.items()]
         if len(systems) > 1:
             legend += [entry(name, color="#444444", lw=1.0, ls=ls) for name, ls in dashes.items()]
         figure, ax = panel(("updates of training", "bits held of a sequence"), legend=legend)
         for spacing, mine in behind.groupby("spacing", sort=True):
-            name = f"a view every {spacing:g} steps"
+            name = _apart(float(str(spacing)))
             look: Mapping[str, Any] = style[name]
             for system, part in mine.groupby("system", sort=True):
                 mean = part.groupby("step").bits.mean()
@@ -202,3 +202,7 @@ def spacing_figure(found: Frame) -> Figure:
                 ax.plot(mean.index, mean, gid=f"{name}, {system}", ms=3.6, lw=0.9, ls=ls, **look)
         ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         return figure
+
+
+def _apart(spacing: float) -> str:
+    return f"{plural(int(spacing), 'step')} between views"

@@ -90,11 +90,16 @@ def _outcomes(
 
 
 def behind_all(found: Frame) -> Frame:
-    """From the first snapshot of a run on that is behind all of its windows: the same steps for
-    windows that end apart."""
+    """From the first snapshot of a run on that is behind all of its windows, with lags behind the
+    last one: the same for windows that end apart."""
     last_end = (found.step - found.lag).groupby(found.run_id).transform("max")
     out: Frame = found[found.step >= last_end]
-    return out
+    return out.assign(lag=out.step - last_end)
+
+
+def by_spacing(fit: Mapping[str, Any]) -> bool:
+    """Whether the numbers of a study have what lasts by the steps between views."""
+    return any("spacing" in row for row in fit["retention"])
 
 
 def kept(found: Frame) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from capacity.analysis.items.forecast_words import named
+from capacity.analysis.items.retention import by_spacing
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, percent
 
@@ -52,7 +53,7 @@ def table(fit: Mapping[str, Any]) -> Table:
         [Column(h, right=i > 0) for i, h in enumerate(headings)],
         rows,
         key="every: steps between views. "
-        * any("spacing" in row for row in fit["retention"])
+        * by_spacing(fit)
         + f"{first} updates after the window, and {last} at the end; before: recognition at the "
         "last snapshot before anything was seen. Means over replicates",
     )

@@ -38,6 +38,7 @@ from capacity.analysis.items.orders import (
     SHOWN,
     UNKNOWN,
 )
+from capacity.analysis.items.retention import by_spacing
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, p_value, percent, plural
 
@@ -125,8 +126,8 @@ def document(finding: Finding) -> Document:
         figures["worth"] = "Worth of a fuzzy copy against the share of its replaced tokens"
     if fit["retention"]:
         figures["retention"] = "Recognition and recall against the time after the last view"
-        if any("spacing" in row for row in fit["retention"]):
-            figures["retention"] = "Bits held behind the last view, by the steps between views"
+    if by_spacing(fit):
+        figures = {"retention": "Bits held behind the last view, by the steps between views"}
     if fit["earlier"]:
         figures["forecasts"] = "Recall of a forecast against its cost"
     return Document(
