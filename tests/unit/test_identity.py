@@ -105,6 +105,7 @@ OTHER = {
     "measure.lengths": (1,),
     "measure.prompts": 1,
     "measure.prompt_targets": 5,
+    "measure.inside": 8,
     "extraction.steps": 5,
     "extraction.batch_size": 5,
     "extraction.lr": 0.1,
