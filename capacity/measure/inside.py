@@ -254,7 +254,8 @@ def temperature(score_ND: Floats, value_N: Labels) -> float:
         return -float(log_p[np.arange(len(value_N)), value_N].sum())
 
     bounds = (-MOST_LOG_TEMPERATURE, MOST_LOG_TEMPERATURE)
-    return math.exp(float(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    found: Any = minimize_scalar(loss, bounds=bounds, method="bounded")
+    return math.exp(float(found.x))
 
 
 def calibrated(score_RD: Floats, value_R: Labels) -> Floats:

@@ -199,6 +199,10 @@ def test_people_are_those_no_fine_tuning_asks_and_a_record_says_all_scores():
         assert len(line) <= 78
 
 
+def test_what_is_asked_is_no_part_of_a_run():
+    assert config().run_id == config(people=0).run_id == config(mode="full").run_id
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
