@@ -10,6 +10,7 @@ from typing import Any
 from capacity.declare import (
     context,
     extraction,
+    inside,
     knowledge,
     memorization,
     mixture,
@@ -34,6 +35,7 @@ MEASURES: dict[str, Measure] = {
     "wording": wording.MEASURE,
     "context": context.MEASURE,
     "extraction": extraction.MEASURE,
+    "inside": inside.MEASURE,
     "prompts": prompts.MEASURE,
     "quantization": quantization.MEASURE,
     "tables": tables.MEASURE,
