@@ -20,6 +20,7 @@ from capacity.declare.field import Measure
 from capacity.measure import (
     context,
     extraction,
+    fact_cells,
     knowledge,
     mixture,
     people,
@@ -249,6 +250,14 @@ def _wording(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     return wording.measure(world, asking, asked.scores, config.parameters["paper"])
 
 
+def _fact_cells(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    config, member = stack.configs[m], stack.feed.members[m]
+    if not config.measure.fact_cells or not asked.scores:
+        return None
+    count_N = member.counts_of(round(asked.exposures * config.items))
+    return fact_cells.measure(member.world, asked.scores, count_N)
+
+
 def _knowledge_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     held = _knowledge(stack, flat_P, m, 1)
     return {
@@ -444,6 +453,7 @@ BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
     "knowledge": lambda stack, flat_P, m, asked: asked.parts.get("knowledge"),
     "people": _people,
     "wording": _wording,
+    "fact_cells": _fact_cells,
     "extraction": _extraction,
     "prompts": _prompts,
     "quantization": _quantization,

@@ -13,7 +13,7 @@ from capacity.config import Config, from_dict
 from capacity.data import cache as kept
 from capacity.declare.quantization import asked
 from capacity.feed import used_rows
-from capacity.measure import people, prompts, quantization, wording
+from capacity.measure import fact_cells, people, prompts, quantization, wording
 from capacity.measure import registry as measures
 from capacity.run import canary_snapshots
 from capacity.run.job import Job
@@ -53,6 +53,8 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
         record["measures"].pop(people.MEASURE.name, None)
     if not config.measure.wording:  # its bits would stand beside knowledge measured anew
         record["measures"].pop(wording.MEASURE.name, None)
+    if not config.measure.fact_cells:  # as those of wording
+        record["measures"].pop(fact_cells.MEASURE.name, None)
     if not config.measure.prompts:  # what was found before is of other settings
         record["measures"].pop(prompts.MEASURE.name, None)
     record["measures"] |= parts
