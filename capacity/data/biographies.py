@@ -29,7 +29,7 @@ from capacity.data.world import EMPTY, EOS, NamedWorld, Names, Pieces, World, ov
 from capacity.settings import popularity
 from capacity.settings.data import BiodData, BiosData, CorpusData, MixedData, WordedData
 
-RANKS = -1  # index of the word that deals ranks to values; people have those from 0 on
+RANKS = -1  # index of the word that deals ranks; people have those from 0 on
 SENTENCE = 9  # before, slot of three, between, slot of three, after
 
 
@@ -176,13 +176,10 @@ class BiosWorld(NamedWorld):
         return hashing.permute(hashing.words(key, RANKS), rank_R, size)
 
     def chances(self, attribute: str) -> Tensor:
-        """Probability of each value of an attribute that has a list, fp64 [V], of a world of one
-        seed."""
-        size = self.sizes[attribute]
-        ends_V = self.popular.get(attribute)
-        if ends_V is None:
-            return torch.full((size,), 1 / size, dtype=torch.float64, device=self.device)
-        rank_V = torch.arange(size, device=self.device)
+        """Probability of each value of an attribute, fp64 [V], of a world of one seed."""
+        rank_V = torch.arange(size := self.sizes[attribute], device=self.device)
+        if (ends_V := self.popular.get(attribute)) is None:
+            return torch.full_like(rank_V, 1, dtype=torch.float64) / size
         value_V = hashing.permute(hashing.words(self.seeded[attribute], RANKS), rank_V, size)
         share_V = ends_V.diff(prepend=ends_V.new_zeros(1)).double() / popularity.GRID
         return torch.empty_like(share_V).index_copy_(0, value_V, share_V)

@@ -33,15 +33,20 @@ def value_zipf() -> Any:
 
 
 @lru_cache(maxsize=256)
-def shares(size: int, exponent: float) -> tuple[int, ...]:
-    """Whole parts of GRID of each rank, the most frequent first; they add up to GRID."""
+def ends(size: int, exponent: float) -> tuple[int, ...]:
+    """Where the part of GRID of each rank ends, the most frequent first; the last at GRID."""
     weights = [rank**-exponent for rank in range(1, size + 1)]
-    total, reached, ends = sum(weights), 0.0, [0]
+    total, reached, out = sum(weights), 0.0, []
     for weight in weights:
         reached += weight
-        ends.append(round(GRID * min(1.0, reached / total)))
-    ends[-1] = GRID
-    return tuple(b - a for a, b in zip(ends[:-1], ends[1:], strict=True))
+        out.append(round(GRID * min(1.0, reached / total)))
+    return (*out[:-1], GRID)
+
+
+def shares(size: int, exponent: float) -> tuple[int, ...]:
+    """Whole parts of GRID of each rank; they add up to GRID."""
+    each = ends(size, exponent)
+    return tuple(b - a for a, b in zip((0, *each[:-1]), each, strict=True))
 
 
 def entropy_bits(size: int, exponent: float) -> float:
