@@ -11,7 +11,6 @@ from capacity.analysis.smi.analysis import WAYS
 from capacity.analysis.smi.reading import OUTCOMES, PREDICTORS
 from capacity.figures.marks import means
 from capacity.figures.style import GUIDE, drawing, entry, looks, panel
-from capacity.figures.ticks import widened
 
 BESIDE = 0.14  # of the place between two predictors, by which ways stand apart
 
@@ -47,7 +46,8 @@ def explained_figure(numbers: Mapping[str, Any], outcome: str) -> Figure:
         legend = [entry(name, ms=4.2, **look) for name, look in style.items()]
         figure, ax = panel(("predictor", f"$R^2$ of {outcome}"), legend=legend)
         ends = [end for row in rows for end in (row["interval"] or [row["value"]])]
-        ax.set_ylim(widened(min([0.0, *ends]), max([0.1, *ends])))
+        low, high = min([0.0, *ends]), max([0.1, *ends])
+        ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
         ax.set_xlim(-0.5, len(PREDICTORS) - 0.5)
         ax.set_xticks(range(len(PREDICTORS)), PREDICTORS)
         ax.axhline(0.0, color=GUIDE, lw=0.7, zorder=0, gid="the mean does as well")
