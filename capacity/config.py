@@ -21,6 +21,7 @@ from capacity.base.errors import ConfigError, nearest
 from capacity.data import (
     canaries,
     checks,
+    inside,
     lexicons,
     prompts,
     questions,
@@ -353,12 +354,8 @@ def check(config: Config) -> None:
     _check_coupled(config)
     checks.check(config.data, config.items)
     checks.check_held_out(config.data, config.items, config.measure, config.train)
-    if config.extraction.mode != "none" and not getattr(config.data, "questions", False):
-        raise ConfigError(
-            f"extraction.mode={config.extraction.mode}: needs data.kind=bios and "
-            f"data.questions=true, so that the "
-            "vocabulary has the words of the questions"
-        )
+    questions.check_words(config.extraction.mode, config.data)
+    inside.check(config.measure.inside, config.data, config.items, config.extraction, config.train)
     if config.extraction.mode == "lora" and config.model.map_rank is not None:
         raise ConfigError(
             f"extraction.mode=lora: adds low-rank updates to maps, which with model.map_rank="
@@ -397,7 +394,8 @@ def check_questions(config: Config) -> None:
     """ConfigError where the model has too few positions for the questions that it will be asked
     about people. For settings that a person gives: of a run that is there, it is known."""
     if config.data.kind in ("bios", "mixed", "biod", "corpus"):
-        asked, measure = config.extraction.mode != "none", config.measure
+        measure = config.measure
+        asked = config.extraction.mode != "none" or measure.inside > 0
         data, whole = worded_data(config.data), measure.wording
         questions.check(data, measure.context, measure.contexts, asked, whole)
 

@@ -33,6 +33,7 @@ REGISTRY = {
     "context": "capacity.analysis.context",
     "acquisition": "capacity.analysis.acquisition",
     "prompts": "capacity.analysis.prompts",
+    "inside": "capacity.analysis.inside",
     "items": "capacity.analysis.items",
     "repeated": "capacity.analysis.repeated",
     "precision": "capacity.analysis.precision",

@@ -40,6 +40,15 @@ def context_of(data: Data, asked: str) -> str:
     )
 
 
+def check_words(extraction: str, data: Data) -> None:
+    """ConfigError where extraction.mode asks questions that the vocabulary has no words for."""
+    if extraction != "none" and not getattr(data, "questions", False):
+        raise ConfigError(
+            f"extraction.mode={extraction}: needs data.kind=bios and data.questions=true, so that "
+            "the vocabulary has the words of the questions"
+        )
+
+
 def check(
     data: WordedData, asked: str, contexts: int, extraction: bool, wording: bool = False
 ) -> None:

@@ -46,9 +46,11 @@ INIT = (
 )
 
 
-def questions(world: BiosWorld, person_R: Tensor, attribute_R: Tensor) -> Question:
+def questions(
+    world: BiosWorld, person_R: Tensor, attribute_R: Tensor, value_R: Tensor | None = None
+) -> Question:
     """EOS and the question about one attribute of each person; the asked span is the answer with
-    its full stop."""
+    its full stop. value_R: indices of other answers than the person's own, int64."""
     content = world.lexicon.content
     slots = torch.zeros(len(person_R), 10, dtype=torch.int64, device=world.device)
     slots[:, 0] = EOS
@@ -59,7 +61,8 @@ def questions(world: BiosWorld, person_R: Tensor, attribute_R: Tensor) -> Questi
         before, subject_first, glue1, between, glue2, after = content["questions"][name][0]
         subject_glue, value_glue = (glue1, glue2) if subject_first else (glue2, glue1)
         glue = torch.full_like(here, world.value_glues[a].index(value_glue))
-        value, _ = world.value_slots(a, world.values(name, person_R[here]), glue)
+        answer = world.values(name, person_R[here]) if value_R is None else value_R[here]
+        value, _ = world.value_slots(a, answer, glue)
         named = world.names.last_GN[world.names.glues.index(subject_glue), last[here]]
         subject = torch.stack(
             [world.names.first[first[here]], world.names.middle[middle[here]], named], 1
@@ -247,11 +250,22 @@ def guesses(world: BiosWorld, taught: Tensor, asked: Tensor) -> dict[str, dict[s
     return out
 
 
+def tuned_weights(
+    gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: torch.dtype
+) -> Tensor:
+    """Weights [P] after the fine-tuning on the first of `halves`."""
+    return fine_tune(gpt, flat_P, world, halves(world, config.seed)[0], config, dtype)
+
+
 def measure(gpt: GPT, flat_P: Tensor, world: BiosWorld, config: Config, dtype: torch.dtype) -> dict:
     """Fine-tune a copy of the weights and ask; ready for the record. Accuracies are exact
     matches."""
+    return answers(gpt, tuned_weights(gpt, flat_P, world, config, dtype), world, config, dtype)
+
+
+def answers(gpt: GPT, tuned: Tensor, world: BiosWorld, config: Config, dtype: torch.dtype) -> dict:
+    """What `measure` says of weights that are tuned."""
     learned_from, held_out = halves(world, config.seed)
-    tuned = fine_tune(gpt, flat_P, world, learned_from, config, dtype)
 
     def scorer(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

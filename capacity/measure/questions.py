@@ -203,7 +203,7 @@ def ask_value(
     nats, hits = asking.ask(world.pieces, question)
     if attribute == "birth_date":  # years have equally many digits, none starts another
         return nats, hits
-    pairs = _extensions(world, attribute)
+    pairs = extensions(world, attribute)
     values = world.values(attribute, person_R)
     longer = np.zeros(len(nats))
     for v, u in pairs:
@@ -224,7 +224,7 @@ def ask_value(
     return nats - np.log1p(-np.minimum(longer, 1 - 1e-15)), hits
 
 
-def _extensions(world: BiosWorld, attribute: str) -> list[tuple[int, int]]:
+def extensions(world: BiosWorld, attribute: str) -> list[tuple[int, int]]:
     """Pairs (v, u) of values of this world where v starts u and no value of this world lies between
     them."""
     above = {u: v for v, u in world.lexicon.content["extensions"][attribute]}

@@ -21,6 +21,7 @@ from capacity.measure import (
     context,
     extraction,
     fact_cells,
+    inside,
     knowledge,
     mixture,
     people,
@@ -56,6 +57,7 @@ class Asked:
     exposures: float = 0.0
     scores: Scores | None = None
     parts: dict[str, dict] = dataclasses.field(default_factory=dict)
+    tuned: list[Tensor] = dataclasses.field(default_factory=list)  # on questions, once they are
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ def measure_all(
     text and people the table of single ones."""
     name = measure_of(stack.configs[m]).name
     part, scores = COMPUTED[name].whole(stack, flat_P, m, asked)
-    out, asked = {name: part}, dataclasses.replace(asked, scores=scores)
+    # tuned: of this member alone, also where `asked` serves several
+    out, asked = {name: part}, dataclasses.replace(asked, scores=scores, tuned=[])
     for besides, compute in BESIDES.items():
         if (part := compute(stack, flat_P, m, asked)) is not None:
             out[besides] = part
@@ -356,7 +359,17 @@ def _extraction(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | No
     if config.extraction.mode == "none":
         return None
     world = stack.feed.members[m].world
-    return extraction.measure(stack.gpt, flat_P, world, config, stack.dtype)
+    tuned = extraction.tuned_weights(stack.gpt, flat_P, world, config, stack.dtype)
+    asked.tuned.append(tuned)
+    return extraction.answers(stack.gpt, tuned, world, config, stack.dtype)
+
+
+def _inside(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    config = stack.configs[m]
+    if not config.measure.inside:
+        return None
+    world, tuned = stack.feed.members[m].world, asked.tuned[0] if asked.tuned else flat_P
+    return inside.measure(stack.gpt, flat_P, tuned, world, config, stack.dtype)
 
 
 def _prompts(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
@@ -455,6 +468,7 @@ BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
     "wording": _wording,
     "fact_cells": _fact_cells,
     "extraction": _extraction,
+    "inside": _inside,  # behind extraction, whose weights it asks
     "prompts": _prompts,
     "quantization": _quantization,
     "tables": _tables,

@@ -168,6 +168,22 @@ class GPT:
             x_MND = self.block(w, layer, x_MND, c)
         return self._norm(w, "norm", x_MND)
 
+    def states(
+        self, flat_P: Tensor, tokens_BT: Tensor, place_B: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Hidden states of one member behind every block, the last one behind the final norm, fp32
+        [layers, B, D]: those that the target at place_B of each row (an index into `targets`) is
+        predicted from. tokens: int64, as of `logits`."""
+        w, tokens_1BT = self._weights(flat_P[None], dtype), tokens_BT[None]
+        c, (B, T) = self.context(tokens_1BT), self.targets(tokens_BT).shape
+        x_1ND, out = self._embed(w, tokens_1BT), []
+        at = torch.arange(B, device=tokens_BT.device) * T + place_B
+        for layer in list(range(self.model.n_layers)) * self.model.loops:
+            x_1ND = self.block(w, layer, x_1ND, c)
+            out.append(x_1ND[0, at].float())
+        out[-1] = self._norm(w, "norm", x_1ND)[0, at].float()
+        return torch.stack(out)
+
     def block(self, w: Named, layer: int, x_MND: Tensor, c: Context) -> Tensor:
         """The hidden states behind a block."""
         for part in self.blocks[layer]:

@@ -82,6 +82,14 @@ class Measure:
         low=2,
         high=2**20,
     )
+    inside: int = setting(
+        0,
+        "bios with questions: so many people, whom no fine-tuning asks, and as many never trained "
+        "on, are asked in their text, by questions and by a linear probe, all values of a list "
+        "scored, for what is stored and not said (Inside-Out); 0: none",
+        low=0,
+        high=2**20,
+    )
 
 
 @dataclass(frozen=True)

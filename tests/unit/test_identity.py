@@ -372,8 +372,10 @@ def test_every_setting_has_a_case_here():
         "data.missing_attributes",
         "data.value_bits",
         "extraction.mode",
+        "measure.inside",
         "model.banks_of",
-        "model.document_mask",  # in test_lexicon, test_corpus, test_extraction, test_variants
+        # in test_lexicon, test_corpus, test_extraction, test_inside, test_variants
+        "model.document_mask",
         "data.source",
         "data.field",
         "data.null_rows",

@@ -106,6 +106,8 @@ def test_what_cannot_be_said_is_refused_by_name():
               "data.value_zipf=1.0"])  # fmt: skip
     with pytest.raises(ConfigError, match=r"data.value_zipf=5(\.0)?: .*4"):
         load([*zipf[:1], "data.value_zipf=5"])
+    with pytest.raises(ConfigError, match=r"^measure.inside=8: .* data.value_zipf=1; leave one"):
+        load([*zipf, "data.questions=true", "measure.inside=8"])
     cells = "measure.fact_cells=true"
     with pytest.raises(ConfigError, match=r"^measure.fact_cells=true: .* data.kind=biod"):
         load(["data=biod_pocket", cells])
