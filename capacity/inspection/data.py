@@ -216,7 +216,7 @@ def _convention(config: Config) -> str:
     if isinstance(data, CorpusData) and data.value_bits == "frequency":
         names = "" if data.n_names is not None else "; names count none (data.n_names is not given)"
         return "bits each: sum of (c/n) log2(n/c) over values that c of n people have" + names
-    if getattr(data, "value_zipf", 0.0):
+    if isinstance(data, BiosData) and data.value_zipf:
         return (
             f"bits each: entropy of a value, drawn by Zipf's law with exponent {data.value_zipf:g} "
             "from its list (dates and gender: all alike), of names log2(N0/N); by frequency: what "
