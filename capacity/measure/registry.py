@@ -254,9 +254,10 @@ def _wording(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
 
 
 def _fact_cells(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
-    config, member = stack.configs[m], stack.feed.members[m]
-    if not config.measure.fact_cells or not asked.scores:
+    config = stack.configs[m]
+    if not config.measure.fact_cells or config.data.kind != "bios" or not asked.scores:
         return None
+    member = stack.feed.members[m]
     count_N = member.counts_of(round(asked.exposures * config.items))
     return fact_cells.measure(member.world, asked.scores, count_N)
 
