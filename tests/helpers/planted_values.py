@@ -14,20 +14,23 @@ import idle_tables
 import random_data
 import repeated_runs
 import smi_runs
-from capacity import counts
+from capacity import counts, run_table
 from capacity.analysis import facts
 from capacity.analysis.ablation import analysis as ablation
 from capacity.analysis.budget import analysis as budget
 from capacity.analysis.finding import Options
 from capacity.analysis.idle import analysis as idle
+from capacity.analysis.inside import analysis as inside
 from capacity.analysis.precision import analysis as precision
 from capacity.analysis.precision import bit_widths
 from capacity.analysis.random import analysis as random
 from capacity.analysis.text import analysis as text
 from capacity.analysis.text import membership_law as membership
+from capacity.declare.inside import SCORES
 from capacity.fitting import capacity_forms
 from capacity.published import values as published
 from capacity.published.expects import check_expects
+from capacity.study import load_study
 from facts_tables import grid, study, table
 
 CASES = ("agrees", "differs", "cannot tell")
@@ -81,6 +84,8 @@ def verdict(id, case):
         found = of_repeated(id, case)
     elif id == "smi/mi_over_cooccurrence":
         found = of_smi(case)
+    elif id == "inside/gain":
+        found = of_inside(id, case)
     elif id == "morris/alpha_stated":
         found = [stated(of_ablation("vocab_size", case))]
     else:
@@ -172,6 +177,31 @@ def of_idle(id, case):
         off = np.random.default_rng(1).standard_normal(len(rows))
         rows["bits"] = np.where(rows.run_id.isin(experts), 0.001 * rows.bits * off, rows.bits)
     return idle.analysed(runs, rows, "planted", idle_tables.BEST).numbers["verdicts"]
+
+
+def of_inside(id, case):
+    """Six seeds of one kind of texts, K of the probe the planted part above K of questions."""
+    level, noise = truth(published.get(id), case), LOUD if case == "cannot tell" else QUIET
+    draw = np.random.default_rng(6)
+    runs = [r for r in load_study("items/inside@pocket", []).runs if r.data.biographies == 1]
+    measured = {}
+    for run in runs:
+        k = dict.fromkeys(SCORES, 0.35) | {
+            "probe": 0.35 * (1 + level) * (1 + noise * draw.standard_normal())
+        }
+        measured[run.run_id] = {
+            "people": 100,
+            "log2_values": 4.0,
+            "probe_weights": 1,
+            "probe_layer": 1.0,
+            "context": "text",
+            "asked": "tuned",
+            "scores": {s: {"k": float(v), "k_star": 0.0, "bits": 0.0} for s, v in k.items()},
+            "answered": {},
+        }
+    rows = run_table.table(Path("no such folder"), runs)
+    rows = rows.assign(status="finished", gain_last_tenth=0.0)
+    return inside.analysed(runs, rows, measured, "planted").numbers["verdicts"]
 
 
 def of_repeated(id, case):

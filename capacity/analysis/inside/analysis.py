@@ -236,7 +236,10 @@ def _cell(arm: str, mine: Frame) -> dict[str, Any]:
         scores[score] = {}
         for what in SHOWN:
             values = mine[f"{score}_{what}"].to_numpy(float)
-            scores[score][what] = {"mean": float(values.mean()), "interval": _interval(values)}
+            interval = _interval(values)
+            if interval is not None and what != "bits":  # a share
+                interval = [max(0.0, interval[0]), min(1.0, interval[1])]
+            scores[score][what] = {"mean": float(values.mean()), "interval": interval}
     answered = mine.answered.dropna()
     return {
         "arm": arm,

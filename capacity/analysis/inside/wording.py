@@ -179,7 +179,7 @@ def _scores(fit: Row) -> Table:
                 f": {percent(cell['answered'])} answered exactly (guessing the commonest: "
                 f"{percent(cell['guessing'])})"
             )
-        rows.append([f"**{cell['arm']}**{answered}"])
+        rows.append([f"{cell['arm']}{answered}"])
         for score, name in CALLED.items():
             one = cell["scores"][score]
             rows.append(
@@ -204,7 +204,7 @@ def _orders(fit: Row) -> Table:
     headings = ("difference", "mean", "95%", "replicates", "p", "verdict")
     rows: list[list[str]] = []
     for arm in dict.fromkeys(row["arm"] for row in fit["orders"]):
-        rows.append([f"**{arm}**"])
+        rows.append([arm])
         rows += [
             [
                 row["name"],
@@ -231,7 +231,7 @@ def _controls(fit: Row) -> Table:
     headings = ("control", "K", "95%", "bits", "verdict")
     rows: list[list[str]] = []
     for arm in dict.fromkeys(row["arm"] for row in fit["controls"]):
-        rows.append([f"**{arm}**"])
+        rows.append([arm])
         rows += [
             [
                 CALLED[row["score"]],
