@@ -39,6 +39,7 @@ REGISTRY = {
     "precision": "capacity.analysis.precision",
     "idle": "capacity.analysis.idle",
     "mixers": "capacity.analysis.mixers",
+    "smi": "capacity.analysis.smi",
     "frequency": "capacity.analysis.frequency",
     "wording": "capacity.analysis.wording",
     "exchange": "capacity.analysis.exchange",

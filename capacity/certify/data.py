@@ -32,6 +32,11 @@ def of_run(config: Config, stack: Stack, reference: Config | None) -> Message:
             "data.kind=mixed: no certificate codes random rows and people in one file; certify "
             "runs of either kind alone (data=uniform, data=bios)"
         )
+    if isinstance(config.data, BiosData) and config.data.value_zipf:
+        raise ConfigError(
+            f"data.value_zipf={config.data.value_zipf:g}: a certificate counts values as drawn "
+            "alike from their lists; certify runs with data.value_zipf=0"
+        )
     for kind, build in KINDS:
         if isinstance(config.data, kind):
             return build(config, stack)

@@ -26,8 +26,10 @@ from capacity.data.lexicon import (
 )
 from capacity.data.resolve_people import MixedResolved
 from capacity.data.world import EMPTY, EOS, NamedWorld, Names, Pieces, World, over
+from capacity.settings import popularity
 from capacity.settings.data import BiodData, BiosData, CorpusData, MixedData, WordedData
 
+RANKS = -1  # index of the word that deals ranks; people have those from 0 on
 SENTENCE = 9  # before, slot of three, between, slot of three, after
 
 
@@ -49,6 +51,13 @@ class BiosWorld(NamedWorld):
         )
         self.set_seed(seed)
         self.sizes = data.attribute_sizes
+        self.popular = {
+            name: torch.tensor(
+                list(itertools.accumulate(popularity.shares(size, s))), device=device
+            )
+            for name, size in self.sizes.items()
+            if (s := data.value_zipf_of(name))
+        }
         self.headquarters = torch.tensor(
             content["headquarters"][: data.employers] or [0], device=device
         )
@@ -159,8 +168,21 @@ class BiosWorld(NamedWorld):
         of gender 0 He, 1 She."""
         if attribute == "work_city":
             return self.headquarters[self.values("employer", person_R)]
-        number_R = person_R + self.data.skip
-        return hashing.words(self.seeded[attribute], number_R) % self.sizes.get(attribute, 1)
+        key, size = self.seeded[attribute], self.sizes.get(attribute, 1)
+        word_R = hashing.words(key, person_R + self.data.skip)
+        if (ends_V := self.popular.get(attribute)) is None:
+            return word_R % size
+        rank_R = torch.searchsorted(ends_V, word_R % popularity.GRID, right=True)
+        return hashing.permute(hashing.words(key, RANKS), rank_R, size)
+
+    def chances(self, attribute: str) -> Tensor:
+        """Probability of each value of an attribute, fp64 [V], of a world of one seed."""
+        rank_V = torch.arange(size := self.sizes[attribute], device=self.device)
+        if (ends_V := self.popular.get(attribute)) is None:
+            return torch.full_like(rank_V, 1, dtype=torch.float64) / size
+        value_V = hashing.permute(hashing.words(self.seeded[attribute], RANKS), rank_V, size)
+        share_V = ends_V.diff(prepend=ends_V.new_zeros(1)).double() / popularity.GRID
+        return torch.empty_like(share_V).index_copy_(0, value_V, share_V)
 
     def texts(
         self,

@@ -48,9 +48,30 @@ def _check_fresh(data: FreshData, items: int) -> None:
         )
 
 
+def _check_fact_cells(data: Data, train: Train) -> None:
+    named = "measure.fact_cells=true"
+    if data.kind != "bios":
+        raise ConfigError(
+            f"{named}: counts values of lists, which data.kind={data.kind} does not have alone; "
+            "leave it out, or choose data=bios"
+        )
+    if isinstance(data, BiosData) and data.other_people:
+        raise ConfigError(
+            f"{named}: counts the texts of measured people, but those of "
+            f"data.other_people={data.other_people} show values too; leave one of the two out"
+        )
+    if train.start_from:
+        raise ConfigError(
+            f"{named}: with train.start_from={train.start_from} the weights come from a run whose "
+            "texts are not counted; leave one of the two out"
+        )
+
+
 def check_held_out(data: Data, items: int, measure: Measure, train: Train) -> None:
     """People who are held out need names of their own, and nothing may have trained on them. Other
-    kinds of data have no people and ask nobody."""
+    kinds of data have no people and ask nobody. Cells of facts count all texts that a model saw."""
+    if measure.fact_cells and isinstance(data, WordedData):
+        _check_fact_cells(data, train)
     held_out = measure.held_out_people
     if not held_out or not isinstance(data, WordedData):
         return
@@ -169,11 +190,11 @@ def _check_mixed(data: MixedData, items: int) -> None:
     resolved = resolve.of(data)
     assert isinstance(resolved, resolve.MixedResolved)
     _check_counts(data)
-    for name in ("other_people", "other_parts", "tiers", "zipf", "questions"):
+    for name in ("other_people", "other_parts", "tiers", "zipf", "value_zipf", "questions"):
         if (value := getattr(data, name)) and value != BiosData.__dataclass_fields__[name].default:
             raise ConfigError(
                 f"data.{name}={value}: data.kind=mixed has people and random rows and no other "
-                "streams, tiers or questions; leave it out, or choose data=bios"
+                "streams, tiers, popular values or questions; leave it out, or choose data=bios"
             )
     if data.tag != "none":
         raise ConfigError(

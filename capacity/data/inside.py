@@ -37,6 +37,11 @@ def check(people: int, data: Data, items: int, extraction: Extraction, train: Tr
             f"{asked}: asks questions about people, so it needs data.kind=bios and "
             "data.questions=true; give both, or measure.inside=0"
         )
+    if data.value_zipf:
+        raise ConfigError(
+            f"{asked}: counts bits of values that are drawn alike, log2 of the list's size, not "
+            f"with data.value_zipf={data.value_zipf:g}; leave one of the two out"
+        )
     if not attributes(data):
         raise ConfigError(
             f"{asked}: no attribute of this data has a list of {FEWEST} to {MOST:,} values; give "

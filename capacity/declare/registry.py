@@ -10,6 +10,7 @@ from typing import Any
 from capacity.declare import (
     context,
     extraction,
+    fact_cells,
     inside,
     knowledge,
     memorization,
@@ -33,6 +34,7 @@ MEASURES: dict[str, Measure] = {
     "mixture": mixture.MEASURE,
     "people": people.MEASURE,
     "wording": wording.MEASURE,
+    "fact_cells": fact_cells.MEASURE,
     "context": context.MEASURE,
     "extraction": extraction.MEASURE,
     "inside": inside.MEASURE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def of_data(overrides: Sequence[str]) -> Facts:
             data.attribute_bits,
             tokens,
             0,
-            tuple((k, v, n, math.log2(v)) for k, v in data.attribute_sizes.items()),
+            tuple((k, v, n, data.value_bits(k)) for k, v in data.attribute_sizes.items()),
         )
     if isinstance(data, BiodData) or not isinstance(data, CorpusData):
         raise ConfigError(f"data={data.kind}: expected data about people: corpus or bios")

@@ -153,7 +153,8 @@ def _source_bits(config: Config) -> list[tuple[str, float, float]]:
         return []
     if isinstance(data, BiosData):
         named = [("(name)", float(data.n_names), entropy.name_bits(data.n_names, n) / n)]
-        return named + [(k, float(v), math.log2(v)) for k, v in data.attribute_sizes.items()]
+        sizes = data.attribute_sizes.items()
+        return named + [(k, float(v), data.value_bits(k)) for k, v in sizes]
     if isinstance(data, BiodData):
         named = [("(name)", float(data.n_names), entropy.name_bits(data.n_names, n) / n)]
         value = float(data.diversity**data.chunks), data.chunks * math.log2(data.diversity)
@@ -215,6 +216,12 @@ def _convention(config: Config) -> str:
     if isinstance(data, CorpusData) and data.value_bits == "frequency":
         names = "" if data.n_names is not None else "; names count none (data.n_names is not given)"
         return "bits each: sum of (c/n) log2(n/c) over values that c of n people have" + names
+    if isinstance(data, BiosData) and data.value_zipf:
+        return (
+            f"bits each: entropy of a value, drawn by Zipf's law with exponent {data.value_zipf:g} "
+            "from its list (dates and gender: all alike), of names log2(N0/N); by frequency: what "
+            "the values that came hold by how often they came, as data=corpus counts"
+        )
     return (
         "bits each: log2 of the number of values that each is drawn from, of names log2(N0/N); by "
         "frequency: what the values that came hold by how often they came, as data=corpus counts "
@@ -357,12 +364,17 @@ def _written_people(config: Config, output: Path, about: dict[str, Any], n_texts
 
 
 def _read_by(config: Config, output: Path) -> list[str]:
-    """Settings that read a file of these people with the same bits."""
+    """Settings that read a file of these people with the same bits; where values are drawn by
+    Zipf's law with those of how often values came."""
     data = worded_data(config.data)
     out = ["data=corpus", f"data.path={as_text(str(output))}"]
     if data.n_names is not None:
         out.append(f"data.n_names={as_text(data.n_names)}")
-    if not isinstance(data, CorpusData) or data.value_bits == "alternatives":
+    if isinstance(data, CorpusData):
+        alike = data.value_bits == "alternatives"
+    else:
+        alike = not getattr(data, "value_zipf", 0.0)
+    if alike:
         out.append("data.value_bits=alternatives")
     for name, usual in (("seq_len", 512), ("tokenizer", "bpe"), ("missing_attributes", "refuse")):
         if (value := getattr(data, name, usual)) != usual:

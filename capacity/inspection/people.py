@@ -198,11 +198,14 @@ class _Bios:
         texts = [self._texts(person_R, exposure) for exposure in range(self.n_texts)]
         asked = self._asked(person_R, names, values)
         follows = [name for name in values if name not in self.sizes]
-        alternatives = {name: float(self.sizes[name]) for name in values if name in self.sizes}
+        own = [name for name in values if name in self.sizes]
+        # of values that are not equally likely no such number can be said
+        alike = not self.world.data.value_zipf
+        alternatives = {name: float(self.sizes[name]) for name in own if alike}
         return [
             Told(
                 names[r],
-                {name: values[name][r] for name in alternatives},
+                {name: values[name][r] for name in own},
                 [some[r] for some in texts],
                 [question[r] for question in asked],
                 "main",

@@ -97,11 +97,7 @@ def measure_bios(
     p1_R = answers.name_R
     by_attribute, total_R, correct = {}, p1_R.copy(), []
     for name, (nats, hits) in answers.values.items():
-        bits = (
-            math.log2(data.attribute_sizes[name])
-            if name in data.attribute_sizes
-            else _place_bits(world)
-        )
+        bits = data.value_bits(name) if name in data.attribute_sizes else _place_bits(world)
         listed = data.attribute_sizes.get(name) or len(world.headquarters.unique())
         by_attribute[name] = _summary(nats, hits, bits) | _guessing(
             world.values(name, person), listed
@@ -146,9 +142,11 @@ def measure_bios(
 
 
 def _place_bits(world: BiosWorld) -> float:
-    """Entropy of the city of work over equally likely employers."""
-    _, count = world.headquarters.unique(return_counts=True)
-    p = count.double() / count.sum()
+    """Entropy of the city of work over employers as they are drawn."""
+    place, city_V = world.headquarters.unique(return_inverse=True)
+    p = torch.zeros(len(place), dtype=torch.float64, device=world.device)
+    p = p.index_add_(0, city_V, world.chances("employer"))
+    p = p[p > 0]
     return float(-(p * p.log2()).sum())
 
 

@@ -20,6 +20,7 @@ from capacity.declare.field import Measure
 from capacity.measure import (
     context,
     extraction,
+    fact_cells,
     inside,
     knowledge,
     mixture,
@@ -252,6 +253,15 @@ def _wording(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     return wording.measure(world, asking, asked.scores, config.parameters["paper"])
 
 
+def _fact_cells(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    config = stack.configs[m]
+    if not config.measure.fact_cells or config.data.kind != "bios" or not asked.scores:
+        return None
+    member = stack.feed.members[m]
+    count_N = member.counts_of(round(asked.exposures * config.items))
+    return fact_cells.measure(member.world, asked.scores, count_N)
+
+
 def _knowledge_cheap(stack: Stack, flat_P: Tensor, m: int) -> dict[str, float]:
     held = _knowledge(stack, flat_P, m, 1)
     return {
@@ -457,6 +467,7 @@ BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
     "knowledge": lambda stack, flat_P, m, asked: asked.parts.get("knowledge"),
     "people": _people,
     "wording": _wording,
+    "fact_cells": _fact_cells,
     "extraction": _extraction,
     "inside": _inside,  # behind extraction, whose weights it asks
     "prompts": _prompts,

@@ -46,9 +46,9 @@ def measure(
     values that is right, NaN where none was asked for.
 
     The guesser knows every attribute's distribution weighted by how often it was shown, q: it has
-    log2(values) + log2 q(value) bits of a value, and answers the value with the largest q. Few
-    people who are seen often shift q towards themselves, so that this is above chance in their tier
-    without any person known.
+    log2(values) (the entropy of a value where they are not alike) + log2 q(value) bits of a value,
+    and answers the value with the largest q. Few people who are seen often shift q towards
+    themselves, so that this is above chance in their tier without any person known.
     """
     tier_R = classes.tier_N[person_R].cpu().numpy()
     guessed_R, hit_R = _guesser(world, classes.rate_N)
@@ -140,10 +140,9 @@ def _attributes(world: World) -> list[tuple[Tensor, np.ndarray | float, bool]]:
     is stated; bits of a value; and whether accuracy counts it."""
     everybody = torch.arange(world.n_people, device=world.device)
     if isinstance(world, BiosWorld):
-        sizes = world.data.attribute_sizes
         return [
-            (world.values(name, everybody), math.log2(size), name != "gender")
-            for name, size in sizes.items()
+            (world.values(name, everybody), world.data.value_bits(name), name != "gender")
+            for name in world.data.attribute_sizes
         ]
     if isinstance(world, BiodWorld):
         chunks, d = world.chunks(everybody), world.data

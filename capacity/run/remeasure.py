@@ -13,7 +13,7 @@ from capacity.config import Config, from_dict
 from capacity.data import cache as kept
 from capacity.declare.quantization import asked
 from capacity.feed import used_rows
-from capacity.measure import inside, people, prompts, quantization, wording
+from capacity.measure import fact_cells, inside, people, prompts, quantization, wording
 from capacity.measure import registry as measures
 from capacity.run import canary_snapshots
 from capacity.run.job import Job
@@ -49,16 +49,23 @@ def remeasure(results: Path, run_id: str, device: torch.device, settings: Config
             parts["text"][name] = seen
     if "text" in parts:
         canary_snapshots.keep(parts["text"], record["measures"]["text"])
-    if not config.measure.held_out_people:  # the table of people has none any more
-        record["measures"].pop(people.MEASURE.name, None)
-    if not config.measure.wording:  # its bits would stand beside knowledge measured anew
-        record["measures"].pop(wording.MEASURE.name, None)
-    if not config.measure.inside:
-        record["measures"].pop(inside.MEASURE.name, None)
-    if not config.measure.prompts:  # what was found before is of other settings
-        record["measures"].pop(prompts.MEASURE.name, None)
+    for name, wanted in _besides(config).items():
+        if not wanted:  # what was measured before would stand beside other settings
+            record["measures"].pop(name, None)
     record["measures"] |= parts
     used_rows.put(record, config)
     record["storage"] = quantization.storage(stack.gpt, config.train)
     records.write(results, record)
     return record
+
+
+def _besides(config: Config) -> dict[str, bool]:
+    """By name of a measure that settings ask for, whether these do."""
+    asked_for = config.measure
+    return {
+        people.MEASURE.name: bool(asked_for.held_out_people),
+        wording.MEASURE.name: asked_for.wording,
+        fact_cells.MEASURE.name: asked_for.fact_cells,
+        inside.MEASURE.name: bool(asked_for.inside),
+        prompts.MEASURE.name: bool(asked_for.prompts),
+    }

@@ -3,10 +3,10 @@ at once (standard library only)."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from capacity.settings import popularity
 from capacity.settings.field import setting
 from capacity.settings.tiers import tiers as _tiers
 from capacity.settings.tiers import zipf as _zipf
@@ -122,6 +122,7 @@ class BiosData:
     tiers: tuple[str, ...] = _tiers()
     zipf: float = _zipf()
     zipf_tiers: int = _zipf_tiers()
+    value_zipf: float = popularity.value_zipf()
 
     @property
     def n_names(self) -> int:
@@ -147,8 +148,18 @@ class BiosData:
 
     @property
     def attribute_bits(self) -> float:
-        """log2 S0, 47.592 at the published sizes (Definition 4.3 and footnote 12)."""
-        return sum(math.log2(size) for size in self.attribute_sizes.values())
+        """log2 S0, 47.592 at the published sizes (Definition 4.3 and footnote 12); with value_zipf
+        the entropy of one person's values, which stands in its place."""
+        return sum(map(self.value_bits, self.attribute_sizes))
+
+    def value_zipf_of(self, attribute: str) -> float:
+        """The exponent by which values of an attribute are drawn; 0: all alike."""
+        return self.value_zipf if attribute in popularity.LISTS else 0.0
+
+    def value_bits(self, attribute: str) -> float:
+        """Entropy of one value of an attribute, log2 of its list's size where all are alike."""
+        size = self.attribute_sizes[attribute]
+        return popularity.entropy_bits(size, self.value_zipf_of(attribute))
 
 
 @dataclass(frozen=True)

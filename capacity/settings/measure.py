@@ -31,6 +31,11 @@ class Measure:
         "bios: the code of whole texts, and what is held of their wording (orders and templates), "
         "whose entropy is known",
     )
+    fact_cells: bool = setting(
+        False,
+        "bios: what is known of facts by attribute, tier of exposures and rank of the value among "
+        "those of its list, as counts and sums in the record",
+    )
     contexts: int = setting(
         4, "templates or texts in which each value of a person is asked", low=1, high=1000
     )

@@ -18,6 +18,7 @@ PAPERS = {
     "physics31": "Physics of Language Models 3.1 (arXiv 2309.14316)",
     "physics33": "Physics of Language Models 3.3 (arXiv 2404.05405)",
     "repeated": "Repeated data (arXiv 2205.10487)",
+    "smi": "Beyond Scaling, SMI (arXiv 2502.04066)",
     "inside": "Inside-Out (arXiv 2503.15299)",
 }
 HEADS = ("published", "value", "ours, 95%", "parameters", "exposures", "verdict", "study", "hours")

@@ -13,6 +13,7 @@ import budget_runs
 import idle_tables
 import random_data
 import repeated_runs
+import smi_runs
 from capacity import counts, run_table
 from capacity.analysis import facts
 from capacity.analysis.ablation import analysis as ablation
@@ -53,6 +54,8 @@ def truth(value, case):
     """What is planted: the published number (the middle of the range where none is printed, or
     where the number is an end of its own range), or one far outside of the range."""
     low, high = value.range
+    if case == "differs" and value.unit == "difference of R^2":
+        return -high  # the other predictor explains more
     if case == "differs":
         bounded = value.unit == "share" or value.quantity in ("saturated_fraction",)
         bounded = bounded or value.id == "morris/f1_at_75"  # whose runs end at 16
@@ -79,6 +82,8 @@ def verdict(id, case):
         found = of_text(id, case)
     elif id == "repeated/effective_size":
         found = of_repeated(id, case)
+    elif id == "smi/mi_over_cooccurrence":
+        found = of_smi(case)
     elif id == "inside/gain":
         found = of_inside(id, case)
     elif id == "morris/alpha_stated":
@@ -210,6 +215,15 @@ def of_repeated(id, case):
     noise = 0.1 if case == "cannot tell" else 0.001
     found = repeated_runs.found(runs, effective=lambda e: level, noise=noise, draw=1)
     return found.numbers["verdicts"]
+
+
+def of_smi(case):
+    """Models that hold facts by I, by how often they were shown alone, or by I with slopes that
+    differ from run to run."""
+    by = {"common": 0.05} if case == "differs" else {"mi": 0.05, "mixed": 30}
+    if case == "cannot tell":
+        by = {"mi": 0.05, "mixed": 4, "noise": 0.05}
+    return smi_runs.found(smi_runs.plan(), **by).numbers["verdicts"]
 
 
 def stated(rows):

@@ -42,6 +42,7 @@ SPACE = {  # section -> setting -> values, as they are typed
         "other_order": ORDERS,
         "windows": ["pure", "mixed"],
         "tag": ["none", "main", "other"],
+        "value_zipf": [0.0, 0.0, 1.0],
         "vocab_size": ["null", 300, 400],
     },
     "mixed": {
@@ -58,6 +59,7 @@ SPACE = {  # section -> setting -> values, as they are typed
         "templates": [1, 2, "null"],
         "other_people": [0, 0, 50],
         "tag": ["none", "none", "main"],
+        "value_zipf": [0.0, 0.0, 0.0, 1.0],
         "questions": [*YES_NO, "false"],
     },
     "biod_pocket": {

@@ -99,6 +99,7 @@ OTHER = {
     "measure.people": 5,
     "measure.held_out_people": 5,
     "measure.wording": True,
+    "measure.fact_cells": True,
     "measure.contexts": 2,
     "measure.context": "text",
     "measure.sequences": 50,
@@ -246,6 +247,7 @@ WORLDS = {
             "tiers": ("0.5x1", "0.5x2"),
             "zipf": 1.0,
             "zipf_tiers": 2,
+            "value_zipf": 1.0,
         },
     ),
     "biod": (

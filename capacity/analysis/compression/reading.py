@@ -68,6 +68,10 @@ def read(studies: Sequence[Study], results: Path) -> Read:
             # of values alone and of values in texts answers follow code lengths differently
             out.left_out[study.name] = f"runs on {joined(several)}: no line is common to them"
             continue
+        if any(getattr(run.data, "value_zipf", 0.0) for run in study.runs):
+            # a popular value is answered without a person being known
+            out.left_out[study.name] = "values that are not drawn alike: guesses answer many"
+            continue
         table = refused.set_aside(run_table.table(results, study.runs, study.names))
         out.studies[study.name] = (study, table)
         done = set(table.run_id[table.status == "finished"])

@@ -91,7 +91,7 @@ def test_every_value_says_where_it_comes_from_how_it_counts_and_what_agrees_with
     assert len(known) > 40 and known is published.values()
     for id, value in known.items():
         assert (
-            re.fullmatch(r"(morris|physics3[13]|repeated|inside)/\w+", id)
+            re.fullmatch(r"(morris|physics3[13]|repeated|smi|inside)/\w+", id)
             and value.what
             and value.source.startswith("arXiv 2")
         ), id
