@@ -26,7 +26,7 @@ NUMBERS = {
 TAG = "tag:yaml.org,2002:"
 
 
-class _Once:
+class _Once(yaml.constructor.SafeConstructor):
     """Refuses a name that is there twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -53,6 +53,7 @@ _Loader.yaml_implicit_resolvers = {
 for _name, _form in NUMBERS.items():
     _Loader.add_implicit_resolver(f"{TAG}{_name}", _form, list("-+0123456789."))
 
+_FAST: Any = _Loader
 if yaml.__with_libyaml__:
 
     class _FastLoader(_Once, yaml.CSafeLoader):
@@ -60,13 +61,12 @@ if yaml.__with_libyaml__:
 
         yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
-else:  # built without libyaml
-    _FastLoader = _Loader
+    _FAST = _FastLoader
 
 
 def _load(text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_FastLoader)
+        return yaml.load(text, Loader=_FAST)
     except yaml.YAMLError:
         return yaml.load(text, Loader=_Loader)
 

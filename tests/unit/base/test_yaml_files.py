@@ -82,5 +82,5 @@ def test_both_readers_read_the_files_of_the_project_alike(monkeypatch):
     files = sorted((Path(__file__).parents[3]).glob("[cs][ow]*/**/*.yaml"))
     assert len(files) > 100
     fast = [yaml_files.read(path) for path in files]
-    monkeypatch.setattr(yaml_files, "_FastLoader", yaml_files._Loader)
+    monkeypatch.setattr(yaml_files, "_FAST", yaml_files._Loader)
     assert [yaml_files.read(path) for path in files] == fast
