@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 Floats = NDArray[np.float64]
 MOST_STEPS = 200  # of L-BFGS
 TOLERANCE = 1e-5  # largest entry of the gradient of the mean loss
+
+
+def log_probabilities(logit_NC: Floats) -> Floats:
+    """Logarithms in nats of the softmax of each row, [N, C]."""
+    from scipy.special import log_softmax  # a worker that asks for no probe does without
+
+    return log_softmax(logit_NC, axis=1)
 
 
 def fit(
@@ -29,6 +34,8 @@ def fit(
     x_NF: features, of mean 0 and deviation 1 (`standard`); start: weights of another penalty;
     offset_NC: logits that are there without weights.
     ValueError for a label outside of the classes and for a penalty that is not above 0."""
+    from scipy.optimize import minimize
+
     if l2 <= 0:
         raise ValueError(f"a penalty above 0, not {l2:g}")
     if len(label_N) == 0 or label_N.min() < 0 or label_N.max() >= classes:
@@ -39,7 +46,7 @@ def fit(
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         w = flat.reshape(-1, classes)
-        log_p = log_softmax(x @ w + offset_NC, axis=1)
+        log_p = log_probabilities(x @ w + offset_NC)
         value = -float((log_p * hot).sum()) / n + 0.5 * l2 * float((w * w).sum())
         return value, (x.T @ (np.exp(log_p) - hot) / n + l2 * w).ravel()
 
@@ -56,7 +63,7 @@ def fit(
 
 def log_posterior(w_FC: Floats, x_NF: Floats, offset_NC: Floats | float = 0.0) -> Floats:
     """Log probabilities in nats of every class, [N, C]; offset_NC: as of `fit`."""
-    return log_softmax(with_bias(x_NF) @ w_FC + offset_NC, axis=1)
+    return log_probabilities(with_bias(x_NF) @ w_FC + offset_NC)
 
 
 def path(

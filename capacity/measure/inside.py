@@ -46,8 +46,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 from torch import Tensor
 
 from capacity.config import Config
@@ -98,7 +96,7 @@ def ranks(score_RD: Floats, value_R: Labels) -> Ranks:
     above = (score_RD > own_R1).sum(1)
     equal = (score_RD == own_R1).sum(1) - 1
     rank_R = 1 + above + equal / 2
-    log_p = np.take_along_axis(log_softmax(score_RD, axis=1), value_R[:, None], 1)[:, 0]
+    log_p = np.take_along_axis(softmax.log_probabilities(score_RD), value_R[:, None], 1)[:, 0]
     return Ranks((D - rank_R) / (D - 1), log_p / math.log(2), D)
 
 
@@ -248,9 +246,10 @@ def crossed(
 
 def temperature(score_ND: Floats, value_N: Labels) -> float:
     """What scores have to be divided by to make these values most likely, 0.01 to 100."""
+    from scipy.optimize import minimize_scalar
 
     def loss(log_t: float) -> float:
-        log_p = log_softmax(score_ND / math.exp(log_t), axis=1)
+        log_p = softmax.log_probabilities(score_ND / math.exp(log_t))
         return -float(log_p[np.arange(len(value_N)), value_N].sum())
 
     bounds = (-MOST_LOG_TEMPERATURE, MOST_LOG_TEMPERATURE)
