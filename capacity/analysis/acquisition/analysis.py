@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
+from capacity.analysis import planned_runs
 from capacity.analysis.acquisition import orders, reading
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked
@@ -73,8 +74,7 @@ def analysed(
     """`analyse` of planned runs, their table, and what their records say of their facts."""
     table = checked(table, INPUTS, ["seed"], "fit")
     known = reading.described(planned)
-    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(table, known)
     found, later, probes = (_sorted(one) for one in reading.parts(known, measured))
     runs = _headline(runs, found)
     numbers = head("acquisition", SCHEMA, name, _digest(found)) | {
@@ -83,8 +83,7 @@ def analysed(
         "replicates": int(found.replicate.nunique()),
         "cells": _cells(found),
         "orders": orders.judged(found),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["system", "parameters", "batch", "replicate", "run_id"])
     keys = [*CELL, "facts"]

@@ -8,18 +8,14 @@ it nothing is said.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from capacity.analysis import order_verdicts
 from capacity.base.frames import Frame
-from capacity.fitting.statistics import ALPHA
-from capacity.fitting.trends import trend
 
-AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
+EMPTY = "no replicate has a number for every condition"
 REPEATED = ("duplicate", "paraphrase")
 SAME_VALUE = ("memorization", "semantic")  # kinds that ask for the same value, in the same bits
 FIGURE = "arXiv 2406.11813, figure 2"
@@ -125,29 +121,12 @@ def judged(parts: Frame) -> list[dict[str, Any]]:
 
 
 def _judged(order: Order, grid: Frame) -> dict[str, Any]:
-    whole = grid.dropna()
-    row: dict[str, Any] = {
+    return {
         "order": order.name,
         "outcome": order.outcome,
         "published": order.sign,
         "source": order.source,
         "values": [str(column) for column in grid.columns],
-        "means": [float(whole[column].mean()) for column in grid.columns] if len(whole) else [],
-        "replicates": len(whole),
         "of": len(grid),
-        "slope": None,
-        "p": None,
-        "smallest_p": None,
-        "exact": None,
-        "verdict": UNKNOWN,
-        "reason": "no replicate has a number for every condition",
+        **order_verdicts.judged(grid, order.sign, empty=EMPTY),
     }
-    if not len(whole):
-        return row
-    found = trend(whole.to_numpy(float))
-    row |= dataclasses.asdict(found) | {"reason": None}
-    if found.smallest_p > ALPHA + 1e-12:
-        return row | {"reason": f"{len(whole)} replicates cannot reach a p of {ALPHA:.0%}"}
-    if found.p > ALPHA + 1e-12:
-        return row | {"reason": f"p is above {ALPHA:.0%}"}
-    return row | {"verdict": AGREES if np.sign(found.slope) == order.sign else DIFFERS}

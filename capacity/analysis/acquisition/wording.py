@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from capacity.analysis.acquisition.orders import AGREES, DIFFERS, UNKNOWN
 from capacity.analysis.document import (
     FAILED,
     MISSING,
@@ -20,6 +19,7 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
+from capacity.analysis.order_verdicts import AGREES, DIFFERS, UNKNOWN
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, p_value, plural
 from capacity.fitting.statistics import ALPHA

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from capacity.analysis import families
+from capacity.analysis import families, planned_runs
 from capacity.analysis.families import BY_KEY, FAMILIES, ROWS
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked, rising
@@ -83,8 +83,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
     table = table.assign(**dict.fromkeys(absent, np.nan))
     table = checked(table, ["run_id", "status", *INPUTS], [*INPUTS, *MEASURED], "fit")
     known = _described(planned)
-    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(table, known)
     done = runs.status == "finished"
     if not done.any():
         raise ValueError(f"no run to judge: none of {len(runs)} finished")
@@ -110,8 +109,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
         "tuning": tuning,
         "full": sorted(mine.run_id[mine.full]),
         "rising": sorted(mine.run_id[rising(mine)]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     order = [family.key for family in FAMILIES]
     shown = runs.assign(place=runs.family.map(order.index))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from capacity.analysis import planned_runs
 from capacity.analysis.context import lengths
 from capacity.analysis.context.reading import CLEAR, described, joined, tuned
 from capacity.analysis.finding import Finding, Options, head
@@ -78,8 +79,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
         "choices": choices,
         "flags": of_class,
         "rising": sorted(runs.run_id[runs.chosen & runs.still_rising]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["system", "state", "length", "lr", "seed", "run_id"])
     return Finding("context", "fit.json", plain(numbers), {"runs.csv": shown})

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import naming
+from capacity.analysis import planned_runs
 from capacity.analysis.table_checks import checked, rising, shown_rising
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.frames import Frame
@@ -72,8 +73,7 @@ def joined(table: Frame, known: Frame) -> Frame:
     state, one at the ceiling says that it holds at least so much."""
     numbers = ["seed", "context_bits", "context_bits_se", "context_ceiling_bits", "gain_last_tenth"]
     runs = checked(table, ["run_id", "status", *numbers], numbers, "fit")
-    runs = runs.drop(columns=[c for c in known if c in runs and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(runs, known)
     held, most = runs.context_bits.astype(float), runs.context_ceiling_bits.astype(float)
     kind = np.select(
         [

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import naming
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked, rising
 from capacity.base.files import plain
@@ -67,8 +68,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
     table = table.assign(**dict.fromkeys(absent, np.nan))
     table = checked(table, ["run_id", "status", *INPUTS], list(INPUTS), "fit")
     known = _described(planned)
-    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(table, known)
     done = runs.status == "finished"
     if not done.any():
         raise ValueError(f"no run to judge: none of {len(runs)} finished")
@@ -92,8 +92,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
         "full": sorted(runs.run_id[runs.full]),
         "corner": sorted(runs.run_id[runs.corner]),
         "rising": sorted(runs.run_id[done & rising(runs)]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["system", "parameters", "share", "lr", "seed", "run_id"])
     return Finding("exchange", "fit.json", plain(numbers), {"runs.csv": shown})

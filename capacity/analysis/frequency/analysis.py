@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.frequency.reading import EVEN, described, joined, points
 from capacity.base.files import plain
@@ -78,8 +79,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
         "skew": costs,
         "classes": _means(classes),
         "rising": sorted(runs.run_id[runs.still_rising]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["system", "parameters", "rates", "seed", "run_id"])
     ordered = classes.sort_values(["system", "parameters", "rates", "seed", "tier"])

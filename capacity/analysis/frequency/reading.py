@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import naming
+from capacity.analysis import planned_runs
 from capacity.analysis.table_checks import checked, rising
 from capacity.base.frames import Frame
 from capacity.settings.data import BiodData, BiosData, CorpusData
@@ -79,8 +80,7 @@ def joined(table: Frame, known: Frame) -> Frame:
     line, for a table that cannot be read."""
     numbers = ["seed", "gain_last_tenth", "bits", "accuracy"]
     runs = checked(table, list(INPUTS), numbers, "fit")
-    runs = runs.drop(columns=[c for c in known if c in runs and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(runs, known)
     return runs.assign(still_rising=rising(runs))
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from capacity.analysis import labels
+from capacity.analysis import labels, planned_runs
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.idle import allocation, signs, tuning
 from capacity.analysis.idle.reading import PLAIN, described, joined, system
@@ -107,8 +107,7 @@ def analysed(
         "flags": {what: sorted(used.run_id[used["class"] == what])
                   for what in ("data_limited", "corner", "unlearned")},
         "rising": sorted(used.run_id[used.still_rising]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }  # fmt: skip
     ids = dict.fromkeys(filter(None, map(_published, planned)))
     numbers["verdicts"] = [_verdict(id, planned, laws, runs) for id in ids]

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import naming
-from capacity.analysis import labels
+from capacity.analysis import labels, planned_runs
 from capacity.analysis.table_checks import checked, rising, shown_rising
 from capacity.analysis.thresholds import CORNER, DATA_LIMITED
 from capacity.base.frames import Frame
@@ -174,8 +174,7 @@ def joined(table: Frame, known: Frame, family: str) -> Frame:
     bits, most = BITS[family]
     numbers = ["seed", bits, most, "gain_last_tenth", *[READ][: READ in table]]
     runs = checked(table, ["run_id", "status", bits, most], numbers, "fit")
-    runs = runs.drop(columns=[c for c in known if c in runs and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(runs, known)
     held, ceiling = runs[bits].astype(float), runs[most].astype(float)
     kind = np.select(
         [~(held > 0), held > DATA_LIMITED * ceiling, ceiling < CORNER * held],

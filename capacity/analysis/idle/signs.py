@@ -20,13 +20,13 @@ import numpy as np
 
 from capacity.analysis.idle import tuning
 from capacity.analysis.idle.reading import PLAIN
+from capacity.analysis.order_verdicts import AGREES, DIFFERS, UNKNOWN
 from capacity.base.frames import Frame
 from capacity.fitting.statistics import LEVEL
 from capacity.fitting.two_groups import difference
 
 ALPHA = 1 - LEVEL
 BITS, PER_PARAMETER = "bits", "bits per parameter"
-AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
 
 
 @dataclass(frozen=True)

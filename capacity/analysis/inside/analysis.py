@@ -24,7 +24,9 @@ import numpy as np
 import pandas as pd
 
 from capacity import naming, records
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
+from capacity.analysis.order_verdicts import AGREES, DIFFERS, UNKNOWN
 from capacity.analysis.table_checks import checked, rising
 from capacity.base.files import plain
 from capacity.base.frames import Frame
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 INPUTS = ("run_id", "seed", "status", "gain_last_tenth")
-AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
 ABOVE, BELOW = "above", "below"
 PUBLISHED = "inside/gain"
 CHANCE, NEAR = 0.5, 0.05
@@ -94,8 +95,7 @@ def analysed(
             f"measure.inside is {' and '.join(map(str, several))}; a probe that is fitted on one "
             "number of people is no measure of the other"
         )
-    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(table, known)
     told = found.drop(columns=[c for c in known if c != "run_id"])
     runs = runs.drop(columns=[c for c in told if c in runs and c != "run_id"])
     runs = runs.merge(told, on="run_id", how="left")
@@ -115,8 +115,7 @@ def analysed(
         "cells": [_cell(arm, mine) for arm, mine in arms],
         "verdicts": [_gain(arm, mine) for arm, mine in arms],
         "rising": sorted(table.run_id[rising(table)]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["order", "replicate", "run_id"]).drop(columns="order")
     return Finding("inside", "fit.json", plain(numbers), {"runs.csv": shown})

@@ -18,7 +18,8 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
-from capacity.analysis.inside.analysis import AGREES, ALPHA, BELOW, NEAR, UNKNOWN
+from capacity.analysis.inside.analysis import ALPHA, BELOW, NEAR
+from capacity.analysis.order_verdicts import AGREES, UNKNOWN
 from capacity.base.table import Column, Table
 from capacity.base.words import digits, ends, p_value, percent, plural
 

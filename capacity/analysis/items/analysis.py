@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.items import extraction, forecasts, orders, reading, retention
 from capacity.analysis.table_checks import checked, rising
@@ -94,8 +95,7 @@ def analysed(
     of the snapshots of each."""
     table = checked(table, INPUTS, ["gain_last_tenth"], "fit")
     known = reading.described(planned)
-    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(table, known)
     points = reading.groups(known, measured)
     points["noise_share"] = points.noise / points.length
     points["replaced_share"] = points.replaced / points.length
@@ -128,8 +128,7 @@ def analysed(
         "retention": retention.kept(lasting) if len(lasting) else [],
         "groups": _means(points),
         "rising": sorted(runs.run_id[rising(runs)]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["system", "parameters", "tokens", "replicate", "run_id"])
     ordered = points.sort_values(["system", "parameters", "tokens", "replicate", "group"])

@@ -7,17 +7,14 @@ order counts as shown only with p <= 5%; of fewer replicates than can reach it n
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from capacity.analysis.items import reading, retention
+from capacity.analysis.order_verdicts import judged
 from capacity.base.frames import Frame
 from capacity.fitting.statistics import LEVEL
-from capacity.fitting.trends import trend
 
 ALPHA = 1 - LEVEL
 RECOGNITION, RECALLED, KEPT = "recognition", "recalled", "kept"
@@ -76,7 +73,6 @@ OF_RETENTION = (
     Axis("steps between views", "spacing", KEPT, 0, "no sign is published"),
 )
 TIMING = "arXiv 2510.19811, timing"
-AGREES, DIFFERS, UNKNOWN, SHOWN = "agrees", "differs", "cannot tell", "shown"
 
 
 def all_of(points: Frame) -> list[dict[str, Any]]:
@@ -162,31 +158,12 @@ def _windows(seen: Frame, whole: str) -> list[tuple[str, list[str], int]]:
 def _judged(system: str, axis: Axis, some: Frame, values: Sequence[Any]) -> dict[str, Any]:
     """Means over replicates in the order of values, trend, p and verdict."""
     grid = some.pivot_table(index="replicate", columns=axis.column, values=axis.outcome)
-    grid = grid.reindex(columns=list(values)).dropna()
-    row: dict[str, Any] = {
+    return {
         "system": system,
         "axis": axis.name,
         "outcome": axis.outcome,
         "values": list(values),
-        "means": [float(grid[v].mean()) for v in values] if len(grid) else [],
-        "replicates": len(grid),
         "published": axis.sign,
         "source": axis.source,
-        "slope": None,
-        "p": None,
-        "smallest_p": None,
-        "exact": None,
-        "verdict": UNKNOWN,
-        "reason": "no replicate has every value",
+        **judged(grid.reindex(columns=list(values)), axis.sign),
     }
-    if not len(grid):
-        return row
-    found = trend(grid.to_numpy(float))
-    row |= dataclasses.asdict(found) | {"reason": None}
-    if found.smallest_p > ALPHA + 1e-12:
-        return row | {"reason": f"{len(grid)} replicates cannot reach a p of {ALPHA:.0%}"}
-    if found.p > ALPHA + 1e-12:
-        return row | {"reason": f"p is above {ALPHA:.0%}"}
-    if not axis.sign:
-        return row | {"verdict": SHOWN}
-    return row | {"verdict": AGREES if np.sign(found.slope) == axis.sign else DIFFERS}

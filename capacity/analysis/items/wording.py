@@ -26,19 +26,9 @@ from capacity.analysis.items import forecast_words, retention_words
 from capacity.analysis.items.analysis import UNITS, said
 from capacity.analysis.items.extraction import LEAST
 from capacity.analysis.items.forecast_words import named
-from capacity.analysis.items.orders import (
-    AGREES,
-    ALPHA,
-    AUC,
-    DIFFERS,
-    PRECISION,
-    ROBUST,
-    SAYS,
-    SHARE,
-    SHOWN,
-    UNKNOWN,
-)
+from capacity.analysis.items.orders import ALPHA, AUC, PRECISION, ROBUST, SAYS, SHARE
 from capacity.analysis.items.retention import by_spacing
+from capacity.analysis.order_verdicts import AGREES, DIFFERS, SHOWN, UNKNOWN
 from capacity.base.table import Column, Table
 from capacity.base.words import count, digits, ends, p_value, percent, plural
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from capacity import naming
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.idle import tuning
 from capacity.analysis.mixers import claims, compared
@@ -99,8 +100,7 @@ def analysed(
             for what in ("data_limited", "corner", "unlearned")
         },
         "rising": sorted(used.run_id[used.still_rising]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["condition", "model", "p", "seed", "run_id"])
     shown = shown.drop(columns=["most", "shown_rising", "form", "system", "tables", "rows_read"])

@@ -12,7 +12,6 @@ pretrained models on text, for whole strings and by search: no number here is ju
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
+from capacity.analysis.order_verdicts import AGREES, DIFFERS, UNKNOWN, judged
 from capacity.analysis.prompts import reading
 from capacity.analysis.table_checks import checked, rising
 from capacity.analysis.thresholds import RISING
@@ -31,7 +31,6 @@ from capacity.base.files import plain
 from capacity.base.frames import Frame
 from capacity.base.words import plural
 from capacity.fitting.statistics import ALPHA, proportion, sign_flips, t_interval
-from capacity.fitting.trends import trend
 
 if TYPE_CHECKING:
     from capacity.config import Config
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 INPUTS = ("run_id", "seed", "status", "gain_last_tenth")
-AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
 MEMORIZED, WITHIN = "memorized", "within"
 FALSE_AT_MOST = 0.05  # upper end of the interval from which on no false positive says something
 SOURCE = "arXiv 2404.15146"
@@ -60,11 +58,7 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     """The orders of a study of prompts. ValueError, in one line, for a table that cannot be
     judged."""
     checked(table, INPUTS, ["gain_last_tenth"], "judge")
-    measured = {}
-    for run_id in table.run_id[table.status == "finished"]:
-        record = records.read(results, run_id)
-        if record and "prompts" in record["measures"]:
-            measured[run_id] = record["measures"]["prompts"]
+    measured = planned_runs.measured(table, results, "prompts")
     return analysed(study.runs, table, measured, study.name)
 
 
@@ -85,8 +79,7 @@ def analysed(
     still = set(table.run_id[rising(table)])
     found["rising"] = found.run_id.isin(still)
     random = planned[0].data.kind == "uniform"
-    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(table, known)
     told = found.drop(columns=["others", *(c for c in known if c != "run_id")])
     runs = runs.drop(columns=[c for c in told if c in runs and c != "run_id"])
     runs = runs.merge(told, on="run_id", how="left")
@@ -105,8 +98,7 @@ def analysed(
         "codes": [_codes(*one) for one in systems] if random else [],
         "cells": _cells(found),
         "rising": sorted(still),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["system", "parameters", "items", "replicate", "run_id"])
     return Finding("prompts", "fit.json", plain(numbers), {"runs.csv": shown})
@@ -139,32 +131,12 @@ def _orders(system: str, mine: Frame) -> list[dict[str, Any]]:
 def _judged(
     some: Frame, column: str, outcome: str, sign: int, values: Sequence[int]
 ) -> dict[str, Any]:
-    """Means over replicates in the order of values, trend, p and verdict."""
+    """Means over replicates in the order of values, trend, p and verdict; none while runs rise."""
     grid = some.pivot_table(index="replicate", columns=column, values=outcome)
-    grid = grid.reindex(columns=list(values)).dropna()
-    row: dict[str, Any] = {
-        "values": list(values),
-        "means": [float(grid[v].mean()) for v in values] if len(grid) else [],
-        "replicates": len(grid),
-        "expected": sign,
-        "slope": None,
-        "p": None,
-        "smallest_p": None,
-        "exact": None,
-        "verdict": UNKNOWN,
-        "reason": "no replicate has every value",
-    }
-    if not len(grid):
-        return row
-    found = trend(grid.to_numpy(float))
-    row |= dataclasses.asdict(found) | {"reason": None}
-    if still := int(some.rising.sum()):
-        return row | {"reason": f"{plural(still, 'run')} still rising by over {RISING:.0%}"}
-    if found.smallest_p > ALPHA + 1e-12:
-        return row | {"reason": f"{plural(len(grid), 'replicate')} cannot reach {ALPHA:.0%}"}
-    if found.p > ALPHA + 1e-12:
-        return row | {"reason": f"p is above {ALPHA:.0%}"}
-    return row | {"verdict": AGREES if np.sign(found.slope) == sign else DIFFERS}
+    still = int(some.rising.sum())
+    but = f"{plural(still, 'run')} still rising by over {RISING:.0%}" if still else None
+    found = judged(grid.reindex(columns=list(values)), sign, but=but)
+    return {"values": list(values), "expected": sign, **found}
 
 
 def _false_positives(system: str, mine: Frame) -> dict[str, Any]:

@@ -35,7 +35,9 @@ import numpy as np
 import pandas as pd
 
 from capacity import records
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
+from capacity.analysis.order_verdicts import AGREES, DIFFERS, UNKNOWN
 from capacity.analysis.repeated import beside, reading
 from capacity.analysis.table_checks import check_numbers, checked, rising
 from capacity.analysis.text import random_capacity
@@ -57,7 +59,6 @@ NEAR = 0.9  # of the subset's bits that are held where its loss counts as nearly
 COINCIDES = 2.0  # factor within which two numbers of repeats count as the same
 LOSS = "held_out_loss_bits_per_token"
 INPUTS = ("run_id", "status", "gain_last_tenth", LOSS)
-AGREES, DIFFERS, UNKNOWN = "agrees", "differs", "cannot tell"
 
 
 def expected(study: Study) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -98,8 +99,7 @@ def analysed(
     that has one, and the capacity of random data by model."""
     known = reading.described(planned)
     runs = checked(table, INPUTS, [LOSS, "gain_last_tenth"], "compare")
-    runs = runs.drop(columns=[c for c in known if c in runs and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(runs, known)
     check_numbers(runs, [LOSS], [LOSS])
     runs["loss"] = runs[LOSS].astype(float)
     runs["subset_loss"] = runs.run_id.map(subset).astype(float)
@@ -128,8 +128,7 @@ def analysed(
         "curves": curves,
         "verdicts": beside.verdicts(curves),
         "rising": sorted(runs.run_id[rising(runs)]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     order = ["system", "size", "share", "repeats", "replicate"]
     levels = pd.DataFrame(

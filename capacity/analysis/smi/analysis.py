@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from capacity import records
+from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.smi import reading
 from capacity.analysis.smi.reading import COOCCURRENCE, MI, OUTCOMES, PMI, PREDICTORS, SMI
@@ -66,11 +66,7 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     """What predicts facts in a study. ValueError, in one line, for a table that cannot be
     judged."""
     checked(table, INPUTS, ["gain_last_tenth"], "judge")
-    measured = {}
-    for run_id in table.run_id[table.status == "finished"]:
-        record = records.read(results, run_id)
-        if record and "fact_cells" in record["measures"]:
-            measured[run_id] = record["measures"]["fact_cells"]
+    measured = planned_runs.measured(table, results, "fact_cells")
     return analysed(study.runs, table, measured, study.name)
 
 
@@ -83,8 +79,7 @@ def analysed(
     """`analyse` of planned runs, their table, and what their records say of cells of facts."""
     table = checked(table, INPUTS, ["gain_last_tenth"], "judge")
     known = reading.described(planned)
-    runs = table.drop(columns=[c for c in known if c in table and c != "run_id"])
-    runs = runs.merge(known, on="run_id", how="inner", validate="one_to_one")
+    runs = planned_runs.beside(table, known)
     cells = reading.cells(runs[["run_id", "system", "size", "parameters", "seed"]], measured)
     if cells.empty:
         raise ValueError(
@@ -103,8 +98,7 @@ def analysed(
         "between": between,
         "verdicts": _verdicts(cells, between),
         "rising": sorted(runs.run_id[rising(runs)]),
-        "missing": sorted(runs.run_id[runs.status == "missing"]),
-        "failed": sorted(runs.run_id[runs.status == "failed"]),
+        **planned_runs.unfinished(runs),
     }
     shown = runs.sort_values(["system", "parameters", "seed", "run_id"])
     order = ["system", "parameters", "seed", "outcome", "way", "predictor"]
