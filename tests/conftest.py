@@ -42,6 +42,7 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if "official" not in item.keywords]
 
 
+@pytest.hookimpl(optionalhook=True)  # `make gpu-check` runs without xdist
 def pytest_xdist_auto_num_workers(config):
     """One more than there are cores for the second tier alone: much of it waits for clusters and
     other processes."""

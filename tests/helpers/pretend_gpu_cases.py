@@ -89,8 +89,10 @@ def members(name: str, **train) -> list[Config]:
 
 
 def steps() -> Iterator[tuple[str, Callable[[PretendGPU], None]]]:
-    """Every model by every format and optimizer; other formats of weights with three models."""
-    for name, form, optimizer in itertools.product(MODELS, FORMATS, ("adamw", "muon")):
+    """Every model by every format, with the optimizers in turn, so that each model and each format
+    has both; other formats of weights with three models."""
+    for (i, name), (j, form) in itertools.product(enumerate(MODELS), enumerate(FORMATS)):
+        optimizer = ("adamw", "muon")[(i + j) % 2]
         train = FORMATS[form] | {"optimizer": optimizer}
         yield f"{name}, {form}, {optimizer}", lambda gpu, n=name, t=train: same_steps(gpu, n, **t)
     for name, form in itertools.product(("gpt", "llama", "moe"), FORMS):

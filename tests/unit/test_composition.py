@@ -93,13 +93,17 @@ def test_every_choice_in_conf_composes_and_states_every_setting():
 @pytest.mark.slow
 @pytest.mark.long
 def test_all_choices_combine():
+    """Every data with every model, each with every train in turn."""
     names = [
         [f"{group}={option}" for option in option_names(group) if (group, option) not in NOT_HERE]
         for group in ("data", "model", "train")
     ]
     documents = {data for data in names[0] if not load([data]).data.bos}
     configs = []
-    for choice in itertools.product(*names):
+    trains, chosen = itertools.cycle(names[2]), []
+    for data, model in itertools.product(*names[:2]):
+        choice = (data, model, next(trains))
+        chosen.append(choice)
         if choice[:2] == ("data=mixed", "model=banks"):
             continue  # refused: a random row starts no document
         # whose block a token has is asked of its sequence or of its document
@@ -110,6 +114,9 @@ def test_all_choices_combine():
         counts = ["data.load=null", "data.n_people=400", "data.n_rows=50"]
         few = counts * (choice[0] == "data=mixed")
         configs.append(load([*choice, "train.warmup_steps=0", *of, *steps, *few]))
+    for one, other in ((0, 2), (1, 2)):  # pairs with a train, too
+        pairs = {(c[one], c[other]) for c in chosen}
+        assert pairs == set(itertools.product(names[one], names[other]))
     assert len({config.run_id for config in configs}) == len(configs)
 
 

@@ -37,7 +37,7 @@ def test_what_cuda_would_refuse_is_refused_and_steps_are_not():
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
-def test_the_step_of_every_model_can_be_captured_in_every_format_with_every_optimizer(part):
+def test_the_step_of_every_model_can_be_captured_in_every_format_with_both_optimizers(part):
     found = cases("steps", "--part", str(part), "--of", str(PARTS))
     assert found["cases"] >= 100 // PARTS
     lines = [*found["seen"].get("wait", {}), *found["seen"].get("device to host", {})]
