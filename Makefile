@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := pyproject.toml constraints.txt capacity/__init__.py
+# tests start hundreds of processes; without bytecode each of them compiles all modules anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check format test test-long test-fast bench scale design-bench coverage docs gpu-check gpu-bench torture clean
