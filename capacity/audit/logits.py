@@ -1,4 +1,4 @@
-"""What an audit needs of a causal model, whoever made it: its sizes, its tokens, and what it says
+"""What an audit needs of a causal model, of any origin: its sizes, its tokens, and what it says
 of each token of a sequence.
 
 The letters: B sequences, T tokens, V tokens of the vocabulary.

@@ -2,7 +2,7 @@
 
 YAML 1.1, which PyYAML reads, takes 010 for 8 (octal) and 1:30 for 90 (base 60), so that a list of
 seeds, an account or a time limit silently becomes another. Here such words stay what was written,
-as YAML 1.2 has them, and whoever expects a number refuses them.
+as YAML 1.2 has them, and a setting that expects a number refuses them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What goes is listed with its size and asked for. Never touched are runs that a process trains or a
 queue holds, and runs that another study has as well, unless that is named, too: a study has a run
 if a record, a submission or a fit of the results folder says so, or a study file below ./sweeps.
-What was removed is noted in the run's folder, so that whoever misses it is told.
+What was removed is noted in the run's folder, so that a reader who misses it is told.
 """
 
 from __future__ import annotations
