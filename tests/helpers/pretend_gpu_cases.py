@@ -319,7 +319,7 @@ def refused(gpu: PretendGPU, work: Callable[[PretendGPU], None], words: str) -> 
 
 def quick() -> Iterator[tuple[str, Callable[[PretendGPU], None]]]:
     """The faults, and the steps of three models."""
-    few = ("gpt, fp32, adamw", "moe, bf16, muon", "people, tf32, adamw")
+    few = ("gpt, fp32, adamw", "moe, two choices, bf16, muon", "people, tf32, adamw")
     yield from ((name, work) for name, work in steps() if name in few)
     yield from faults()
 
