@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from capacity.data import hashing
+from capacity.data import halves, hashing
 from capacity.data.lexicon import (
     Lexicon,
     attributes_of,
@@ -43,7 +43,7 @@ class BiosWorld(NamedWorld):
         content = lexicon.content
         self.data = data
         self.attributes = attributes_of(data)
-        self.names = Names(content, data, device)
+        self.names = Names(content, data, device, halves.of(data, n_people, device))
         self.tag = (
             self.pieces.append(torch.tensor([[lexicon.rows]], device=device))
             if data.tag != "none"
@@ -75,8 +75,8 @@ class BiosWorld(NamedWorld):
 
     def set_seed(self, seed: int) -> None:
         names = (*self.attributes, "gender", "text", "order", "names")
-        self.seeded = {name: hashing.key(seed, name) for name in names}
-        self.names = self.names.with_key(self.seeded["names"])
+        self.seeded = halves.keys(self.data, seed, names)
+        self.names = self.names.with_seeded(self.seeded)
 
     def _templates(self, content: dict) -> None:
         """Tables over (attribute, template), padded: before, between and after pieces, glues, which
@@ -169,7 +169,7 @@ class BiosWorld(NamedWorld):
         if attribute == "work_city":
             return self.headquarters[self.values("employer", person_R)]
         key, size = self.seeded[attribute], self.sizes.get(attribute, 1)
-        word_R = hashing.words(key, person_R + self.data.skip)
+        word_R = hashing.words(key, self.names.index(person_R))
         if (ends_V := self.popular.get(attribute)) is None:
             return word_R % size
         rank_R = torch.searchsorted(ends_V, word_R % popularity.GRID, right=True)
@@ -198,7 +198,7 @@ class BiosWorld(NamedWorld):
         With a number of texts per person, they take turns, each person beginning with another one.
         """
         key = self.seeded["text"]
-        person_R, text = person_R + self.data.skip, exposure_R
+        person_R, text = self.names.index(person_R), exposure_R
         if biographies is not None:
             text = (exposure_R + hashing.words(self.seeded["order"], person_R)) % biographies
         word = hashing.words(key, person_R, torch.zeros_like(text) if same_sentences else text)
@@ -325,7 +325,7 @@ class BiodWorld(NamedWorld):
         self.seeded = {
             name: hashing.key(seed, name) for name in ("biod values", "biod order", "names")
         }
-        self.names = self.names.with_key(self.seeded["names"])
+        self.names = self.names.with_seeded(self.seeded)
         self.symbols_KDL = self._diversity_sets(hashing.key(seed, "biod sets"))
         self.pieces = copy.copy(self.common)
         self.append_chunks(self.pieces)

@@ -72,6 +72,8 @@ def check_held_out(data: Data, items: int, measure: Measure, train: Train) -> No
     kinds of data have no people and ask nobody. Cells of facts count all texts that a model saw."""
     if measure.fact_cells and isinstance(data, WordedData):
         _check_fact_cells(data, train)
+    if isinstance(data, BiosData):
+        _check_halved(data, items, measure, train)
     held_out = measure.held_out_people
     if not held_out or not isinstance(data, WordedData):
         return
@@ -98,6 +100,44 @@ def check_held_out(data: Data, items: int, measure: Measure, train: Train) -> No
         raise ConfigError(
             f"{named}: {taken:,} of {data.n_names:,} different names are taken already; give at "
             f"most {data.n_names - taken:,}, or longer lists of names"
+        )
+
+
+def _check_halved(data: BiosData, items: int, measure: Measure, train: Train) -> None:
+    """Halves of one set of people: all of the set are asked, and nothing else may have been trained
+    on them."""
+    if not data.halved:
+        if data.split_seed:
+            raise ConfigError(
+                f"data.split_seed={data.split_seed}: with data.trained_on={data.trained_on} people "
+                "follow from the seed; leave it out, or give data.trained_on=half"
+            )
+        return
+    named = "data.trained_on=half"
+    if isinstance(data, MixedData):
+        raise ConfigError(
+            f"{named}: data.kind=mixed has random rows besides people, who alone are halved; "
+            "leave it out, or choose data=bios"
+        )
+    held_out, asked = measure.held_out_people, measure.people
+    for given, remedy in (
+        (data.other_people and f"data.other_people={data.other_people}", "data.other_people=0"),
+        (train.start_from and f"train.start_from={train.start_from}", "no train.start_from"),
+        (held_out and f"measure.held_out_people={held_out}", "measure.held_out_people=0"),
+        (asked and f"measure.people={asked}", "no measure.people"),
+    ):
+        if given:
+            raise ConfigError(
+                f"{named} and {given}: a half of the people is trained on, nobody else, and all of "
+                f"both halves are asked; give {remedy}"
+            )
+    if items < 2:
+        raise ConfigError(f"{named}: data.n_people={items} leaves one person out; give at least 2")
+    if data.skip + 2 * items > data.n_names:
+        raise ConfigError(
+            f"{named}: 2 x {items:,} people need distinct names, but {data.n_names:,} are all "
+            f"there are; give data.n_people of at most {(data.n_names - data.skip) // 2:,}, or "
+            "longer lists of names"
         )
 
 

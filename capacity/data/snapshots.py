@@ -55,7 +55,7 @@ def scored(config: Config) -> tuple[str, int]:
     than a text."""
     measure, data = config.measure, config.data
     if isinstance(data, (BiosData, BiodData)):
-        asked = min(config.items, measure.people or config.items) + measure.held_out_people
+        asked = min(config.items, measure.people or config.items) + config.held_out_people
         attributes = data.attributes if isinstance(data, BiodData) else len(data.attribute_sizes)
         text = config.tokens / (config.items * config.exposures)
         return "person", round(asked * (1 + attributes * measure.contexts) * text)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from capacity.data import hashing
+from capacity.data.halves import Halves
 from capacity.data.lexicon import Lexicon
 from capacity.settings.data import BiodData, BiosData, WordedData
 
@@ -113,7 +114,15 @@ class Names:
     """Distinct full names by person: a keyed permutation of all N0 names, so that no table and no
     rejection is needed."""
 
-    def __init__(self, content: dict, data: BiosData | BiodData, device: torch.device) -> None:
+    def __init__(
+        self,
+        content: dict,
+        data: BiosData | BiodData,
+        device: torch.device,
+        halves: Halves | None = None,
+    ) -> None:
+        self.halves = halves
+        self.half_key: int | Tensor = 0
         self.sizes = data.first_names, max(1, data.middle_names), data.last_names
         self.n_names, self.skip = data.n_names, data.skip
         self.key: int | Tensor = 0
@@ -128,15 +137,22 @@ class Names:
             [row["lengths"][: data.last_names] for row in rows], device=device
         )
 
-    def with_key(self, key: int | Tensor) -> Names:
-        """The same lists in an order of another key."""
+    def with_seeded(self, seeded: Mapping[str, int | Tensor]) -> Names:
+        """The same lists in an order of another key, "names"; "half": of who is shown of people
+        that are halved."""
         other = copy.copy(self)
-        other.key = key
+        other.key, other.half_key = seeded["names"], seeded.get("half", 0)
         return other
+
+    def index(self, person_R: Tensor) -> Tensor:
+        """The number from which all that is drawn of a run's people follows."""
+        if self.halves is not None:
+            person_R = self.halves.row(self.half_key, person_R)
+        return person_R + self.skip
 
     def parts(self, person_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Indices of first, middle and last name."""
-        index = hashing.permute(self.key, person_R + self.skip, self.n_names)
+        index = hashing.permute(self.key, self.index(person_R), self.n_names)
         _, middle, last = self.sizes
         return index // (middle * last), index // last % middle, index % last
 
@@ -148,5 +164,5 @@ class NamedWorld(World):
 
     def with_seeded(self, seeded: dict[str, int | Tensor]) -> Self:
         other = super().with_seeded(seeded)
-        other.names = self.names.with_key(seeded["names"])
+        other.names = self.names.with_seeded(seeded)
         return other

@@ -101,7 +101,8 @@ class Streams:
             name: [hashing.key(seed, name) for seed in seeds]
             for name in ("turns", "other turns", "mixture", "tiers")
         }
-        self.turns = None if config.tiers is None else Turns(config.tiers, device)
+        halved = isinstance(data, BiosData) and data.halved  # by tiers (`data.halves`)
+        self.turns = None if config.tiers is None else Turns(config.tiers, device, halved)
         if isinstance(data, BiosData) and data.other_parts:
             self.parts = data.main_parts, data.other_parts
             self.pure = data.windows == "pure"

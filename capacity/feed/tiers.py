@@ -26,8 +26,10 @@ class Turns:
     """The order of items of some tiers; keys are given with each question, one of a run or one of
     each rendering, int64 [R]."""
 
-    def __init__(self, tiers: Tiers, device: torch.device) -> None:
-        self.tiers, self.device, self.n = tiers, device, tiers.items
+    def __init__(self, tiers: Tiers, device: torch.device, in_order: bool = False) -> None:
+        """in_order: items are numbered by tiers, the first tier's first, and no key shuffles who is
+        in which."""
+        self.tiers, self.device, self.n, self.in_order = tiers, device, tiers.items, in_order
         rounds, n_T = tiers.rounds, [tier.items for tier in tiers.tiers]
         self.period_T = self._table([tiers.period(tier) for tier in tiers.tiers])
         half_T2 = self._table([tier.halves for tier in tiers.tiers])
@@ -53,6 +55,8 @@ class Turns:
 
     def person(self, key: int | Tensor, place: Tensor) -> Tensor:
         """The item at each place of the list of tiers, which a key shuffles."""
+        if self.in_order:
+            return place
         return hashing.permute(key, place, self.n)
 
     def turn(

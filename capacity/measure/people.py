@@ -7,7 +7,8 @@ asked, those held out behind the trained ones:
     person       index in the data, int32; those held out follow the trained people and those of the
                  other stream, so that no two have one name
     trained      1, of those held out 0, uint8
-    tier         from 1 on, the most seen first; 0 without tiers and of those held out, uint8
+    tier         from 1 on, the most seen first; 0 without tiers and of those held out, uint8; of
+                 people that are halved also of those left out the one that they would be in
     exposures    whole texts of the person in all steps, counted, int32
     name_nats    nats of the name behind EOS, summed over its tokens, float32
     nats.A       nats of the value of attribute A, summed over its tokens, mean over contexts,
@@ -15,6 +16,7 @@ asked, those held out behind the trained ones:
     hit.A        part of the contexts in which greedy decoding writes exactly this value, float32
 
     frequency_nats   with held-out people: nats of the values by `frequencies`, float32
+    row              of people that are halved (data.trained_on=half): index in their set, int32
 
 NaN where a person of a corpus was not asked. Means of the columns over trained people are the
 record's p1, p2 and accuracies, to the rounding of float32.
@@ -208,6 +210,17 @@ def scores(trained: Table, others: Table | None, tier_N: Tensor | None, count_N:
     return out
 
 
+def of_set(table: Table, tier_N: Tensor | None, world: BiosWorld) -> Table:
+    """Columns that people have who are halved: row of the set, and tier also of those left out, who
+    follow the trained ones in the same order of tiers. table: of `scores`."""
+    person_R = torch.from_numpy(table["person"]).long().to(world.device)
+    row_R = world.names.index(person_R) - world.names.skip
+    out = {"row": row_R.cpu().numpy().astype(np.int32)}
+    if tier_N is not None:
+        out["tier"] = tier_N.cpu().numpy()[table["person"] % len(tier_N)].astype(np.uint8)
+    return out
+
+
 def totals(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each person nats of the name, nats of all values that count bits, and the part of the
     counted attributes that is answered exactly; fp64 [R] each."""
@@ -223,7 +236,7 @@ def totals(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
     """How well trained people are told from held-out ones by the nats of name and values together,
     of the name alone, and without a model by frequencies; all, and by tier against all that are
-    held out."""
+    held out, or those of the same tier where these have one."""
     name_N, values_N, right_N = totals(table)
     seen = table["trained"] == 1
 
@@ -237,14 +250,14 @@ def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
             out[f"{name}_se"] = spread
         return out
 
-    def told_apart(mask: np.ndarray) -> dict[str, dict]:
+    def told_apart(mask: np.ndarray, others: np.ndarray) -> dict[str, dict]:
         attacks = {
             "nats": -(name_N + values_N),
             "name_nats": -name_N,
             "frequency_nats": -table["frequency_nats"].astype(np.float64),
         }
         return {
-            name: separation.statistics(score[mask], score[~seen])
+            name: separation.statistics(score[mask], score[others])
             for name, score in attacks.items()
         }
 
@@ -254,7 +267,7 @@ def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
         "n_held_out": int((~seen).sum()),
         "trained": side(seen),
         "held_out": side(~seen),
-        "membership": told_apart(seen),
+        "membership": told_apart(seen, ~seen),
     }
     if tiers is not None:
         out["tiers"] = []
@@ -263,6 +276,7 @@ def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
             one: dict[str, Any] = {"tier": tier.number, "n_trained": int(mine.sum())}
             one |= side(mine)
             if mine.any():
-                one["membership"] = told_apart(mine)
+                same = ~seen & (table["tier"] == tier.number)  # where left-out people have tiers
+                one["membership"] = told_apart(mine, same if same.any() else ~seen)
             out["tiers"].append(one)
     return MEASURE.returns(out)

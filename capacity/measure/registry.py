@@ -222,7 +222,7 @@ def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | N
 def _knowledge_whole(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tuple[dict, Scores]:
     """With held-out people behind the others in the table, where some are asked for."""
     config, member = stack.configs[m], stack.feed.members[m]
-    contexts, more = config.measure.contexts, config.measure.held_out_people
+    contexts, more = config.measure.contexts, config.held_out_people
     part, trained = by_person(stack, flat_P, m, contexts)
     others = None
     if more:
@@ -231,6 +231,8 @@ def _knowledge_whole(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tupl
     tier_N = None if config.tiers is None else member.tier_N()
     count_N = member.counts_of(round(asked.exposures * config.items))
     table = people.scores(trained, others, tier_N, count_N)
+    if isinstance(config.data, BiosData) and config.data.halved:
+        table |= people.of_set(table, tier_N, member.world)
     if others is not None:
         person_R = torch.from_numpy(table["person"]).long().to(member.world.device)
         table["frequency_nats"] = people.frequencies(member.world, person_R, count_N)
@@ -239,7 +241,7 @@ def _knowledge_whole(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tupl
 
 def _people(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     config = stack.configs[m]
-    if asked.scores is None or "person" not in asked.scores or not config.measure.held_out_people:
+    if asked.scores is None or "person" not in asked.scores or not config.held_out_people:
         return None
     return people.measure(asked.scores, config.tiers)
 

@@ -46,7 +46,7 @@ def _text(stack: Stack, flat_P: Tensor, m: int) -> Columns:
 def _people(stack: Stack, flat_P: Tensor, m: int) -> Columns:
     """Trained people and those held out, as they are asked at the end."""
     config, member = stack.configs[m], stack.feed.members[m]
-    contexts, more = config.measure.contexts, config.measure.held_out_people
+    contexts, more = config.measure.contexts, config.held_out_people
     _, trained = registry.by_person(stack, flat_P, m, contexts)
     assert trained is not None
     tables = [trained]

@@ -63,7 +63,7 @@ def _besides(config: Config) -> dict[str, bool]:
     """By name of a measure that settings ask for, whether these do."""
     asked_for = config.measure
     return {
-        people.MEASURE.name: bool(asked_for.held_out_people),
+        people.MEASURE.name: bool(config.held_out_people),
         wording.MEASURE.name: asked_for.wording,
         fact_cells.MEASURE.name: asked_for.fact_cells,
         inside.MEASURE.name: bool(asked_for.inside),

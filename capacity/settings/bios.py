@@ -123,6 +123,25 @@ class BiosData:
     zipf: float = _zipf()
     zipf_tiers: int = _zipf_tiers()
     value_zipf: float = popularity.value_zipf()
+    trained_on: str = setting(
+        "members",
+        "members: all n_people; half: of 2 x n_people, who are those of data.split_seed, a random "
+        "half by the run's seed, of every tier half of its people (shadow model)",
+        choices=("members", "half"),
+        neutral="members",
+    )
+    split_seed: int = setting(
+        0,
+        "with data.trained_on=half: names, values, texts and tiers of the people that are halved",
+        low=0,
+        high=2**63 - 1,
+        neutral=0,
+    )
+
+    @property
+    def halved(self) -> bool:
+        """Whether a run sees a random half of people that other runs have in common with it."""
+        return self.trained_on == "half"
 
     @property
     def n_names(self) -> int:

@@ -20,14 +20,12 @@ import pandas as pd
 from capacity import archive
 from capacity.analysis.text.schema import Frame
 from capacity.fitting import membership, separation
+from capacity.fitting import shadows as shadow_models
 from capacity.fitting.statistics import share_interval
 
 SAME_POOL = ["pool", "data.split_seed", "data.n_held_out", "seq_len", "vocab_size"]
 # shadow models that differ by their seeds only
 FAMILY = ["model", "n_sequences", "train.lr", "train.batch_size", "steps"]
-# two that saw a sequence and two that did not, besides the target: about this many at least
-FEWEST_SHADOWS = 5
-FEWEST_SEQUENCES = 10  # members, and others, that an attack with shadow models is measured on
 # How LiRA estimates the variance of a sequence's losses, on each side, in and out (Carlini et al.,
 # arXiv 2112.03570, section VI-B: with fewer than 64 shadow models a global one is better).
 VARIANCES = {
@@ -219,7 +217,7 @@ def _with_shadows(
                 f"models, {len(family) - 1} besides the target; train more seeds of "
                 f"data.trained_on=half"
             )
-        if len(family) < FEWEST_SHADOWS:
+        if len(family) < shadow_models.FEWEST_SHADOWS:
             continue
         mine = {run_id: scores[run_id] for run_id in family.run_id}
         seq_len = int(family.seq_len.iloc[0])
@@ -404,36 +402,24 @@ def _shadow_attacks(
     places = {r: rows_of(scores[r], rows, r) for r in ids}
     losses = np.stack([scores[r]["loss"][places[r]] for r in ids]).astype(float)
     seen = np.stack([scores[r]["seen"][places[r]] for r in ids]).astype(bool)
-    for i, run_id in enumerate(ids):
-        keep = np.flatnonzero(np.arange(len(ids)) != i)[:most]
-        enough = (seen[keep].sum(0) >= 2) & ((~seen[keep]).sum(0) >= 2)
-        mine, target, theirs, masks = (
-            seen[i][enough],
-            losses[i][enough],
-            losses[keep][:, enough],
-            seen[keep][:, enough],
-        )
-        if min(mine.sum(), (~mine).sum()) < FEWEST_SEQUENCES:
-            continue
-        shared = variance == "global"
+    made = shadow_models.leave_one_out(
+        losses, seen, seq_len, most=most, shared_variance=variance == "global"
+    )
+    for one in made:
+        run_id = ids[one.number]
         known = {
-            name: column[places[run_id]][enough]
+            name: column[places[run_id]][one.enough]
             for name in KNOWN
             if (column := scores[run_id].get(name)) is not None
-        }
-        made = {
-            "lira": membership.lira(target, theirs, masks, True, shared),
-            "lira_offline": membership.lira(target, theirs, masks, False, shared),
-            "rmia": membership.rmia(target / seq_len, theirs / seq_len, np.flatnonzero(~mine)),
         }
         yield (
             run_id,
             {
-                "shadows": len(keep),
-                "sequences_with_shadows": int(enough.sum()),
+                "shadows": one.used,
+                "sequences_with_shadows": int(one.enough.sum()),
                 "lira_variance": variance,
             },
-            {name: _Attack(score, mine, **known) for name, score in made.items()},
+            {name: _Attack(score, one.seen, **known) for name, score in one.scores.items()},
         )
 
 

@@ -15,6 +15,7 @@ from capacity.analysis.text import attacks
 from capacity.analysis.text.attacks import Scores
 from capacity.analysis.text.schema import Frame, Influence, SubsetEffects
 from capacity.fitting import subsets
+from capacity.fitting.shadows import FEWEST_SEQUENCES
 
 FEWEST = 16  # models; fewer leave no two halves with both sides of a sequence
 MOST = 4_000  # sequences, of which all pairs are looked at
@@ -42,7 +43,7 @@ def of(done: Frame, scores: Mapping[str, Scores]) -> tuple[list[SubsetEffects], 
             if len(family) < FEWEST:
                 continue
             joined = _joined(family, scores)
-            if joined.loss.shape[1] < attacks.FEWEST_SEQUENCES:
+            if joined.loss.shape[1] < FEWEST_SEQUENCES:
                 continue
             effects, table = _of_family(family, joined)
             found.append(effects)

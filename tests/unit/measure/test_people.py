@@ -77,6 +77,16 @@ def tiered(tmp_path_factory):
     return results, config, record, table_of(results, config)
 
 
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory):
+    """Two runs on halves of one set of people, in one stack, and their tables by row of the set."""
+    results = tmp_path_factory.mktemp("halves")
+    more = [TIERS, "data.trained_on=half", "data.split_seed=4"]
+    configs = [compose.load([*BIOS, *more, f"seed={seed}"]) for seed in (1, 2)]
+    found = train(results, *configs)
+    return results, configs, found, [table_of(results, config) for config in configs]
+
+
 def counted(table):
     names = [c.removeprefix("nats.") for c in table if c.startswith("nats.")]
     return [name for name in names if name != "work_city"]
@@ -304,6 +314,48 @@ def test_a_record_says_how_well_trained_people_are_told_from_others(tiered):
     printed = describe(record, results).splitlines()
     assert any("held out" in line for line in printed)
     assert max(map(len, printed[:-1])) <= 80
+
+
+def test_all_of_a_set_of_people_are_asked_by_every_run_on_half_of_them(halves):
+    _, configs, found, tables = halves
+    order = [table["row"].argsort() for table in tables]
+    seen = np.stack([t["trained"][at] for t, at in zip(tables, order, strict=True)])
+    tier = np.stack([t["tier"][at] for t, at in zip(tables, order, strict=True)])
+    for table, at, config, record in zip(tables, order, configs, found, strict=True):
+        assert table["row"][at].tolist() == list(range(2 * PEOPLE))
+        assert (table["trained"] == 1).sum() == (table["trained"] == 0).sum() == PEOPLE
+        assert not table["exposures"][table["trained"] == 0].any()
+        for one in record["training"]["tiers"]:
+            mine = table["tier"] == one["tier"]
+            shown = mine & (table["trained"] == 1)
+            assert mine.sum() == 2 * shown.sum() == 2 * one["items"]
+            assert table["exposures"][shown].mean() == pytest.approx(one["exposures_mean"])
+        assert record["measures"]["people"] == people.measure(table, config.tiers)
+    assert (tier[0] == tier[1]).all() and (seen[0] != seen[1]).any()
+    # guessers of values that were shown: which values a person has is the same for both
+    assert np.isfinite(tables[0]["frequency_nats"]).all()
+
+
+def test_a_tier_is_told_from_those_who_would_be_in_it(halves):
+    _, configs, found, tables = halves
+    table, out = tables[0], found[0]["measures"]["people"]
+    name_N, values_N, _ = people.totals(table)
+    for one in out["tiers"]:
+        mine = table["tier"] == one["tier"]
+        seen = table["trained"] == 1
+        score = -(name_N + values_N)
+        wanted = separation.statistics(score[mine & seen], score[mine & ~seen])
+        assert one["membership"]["nats"] == wanted
+    assert out["n_held_out"] == PEOPLE and configs[0].held_out_people == PEOPLE
+
+
+@pytest.mark.long
+def test_a_run_on_a_half_has_alone_what_it_has_in_a_stack(halves, tmp_path):
+    _, configs, found, tables = halves
+    (alone,) = train(tmp_path, configs[1])
+    assert alone["measures"] == found[1]["measures"]
+    for name, column in table_of(tmp_path, configs[1]).items():
+        np.testing.assert_array_equal(column, tables[1][name])
 
 
 @pytest.mark.long
