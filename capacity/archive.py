@@ -3,7 +3,8 @@ folders.
 
     records.jsonl.gz        a record a line, by run id, as record.json has it, without settings of
                             the site (cluster, wandb) and without tracebacks, which hold paths
-    scores.safetensors.gz   of text: what `analysis/text/attacks.py` reads of single sequences
+    scores.safetensors.gz   of text: what `analysis/text/attacks.py` reads of single sequences; of
+                            people that are halved: what `analysis/shadows` reads of each
 
 `reading` is the only way to them, and only fit-laws, report, table and compare take it: to all
 others a run without its folder is not there, so that a sweep trains it. A record of a run folder
@@ -39,7 +40,10 @@ SITE = ("cluster", "wandb")  # sections of a record's settings that are about a 
 LARGEST_SCORES = 2**20  # bytes of a file that can be committed beside a fit
 EXACT = ("loss",)  # columns of scores that are kept to the bit, as float32
 # whole numbers of 32 bits that are kept where a run has them: of the pool's rows, and of the run
-OF_ROWS, OF_RUN = ("unit", "copies", "document", "group"), ("shared",)
+OF_ROWS, OF_RUN = ("unit", "copies", "document", "group", "tier"), ("shared", "exposures")
+# of people that are halved, in the place of EXACT: nats of name and values, part of the values that
+# is written, nats of a guesser
+PEOPLE = ("loss", "right", "frequency_nats")
 RATES = " at rates"  # ends the name of what is kept of a column that only ROC curves are made of
 
 
@@ -100,8 +104,8 @@ def reading(results: Path, names: list[str]) -> Iterator[Kept]:
 
 
 def scores(results: Path, run_id: str) -> dict[str, np.ndarray] | None:
-    """The table of scores of a run of text: from its folder, or from where its record is kept; None
-    if it has none."""
+    """The table of scores of a run of text or people: from its folder, or from where its record is
+    kept; None if it has none."""
     kept = _KEPT.get()
     if kept is not None and run_id in kept.records and not _has_folder(results, run_id):
         return kept.scores(run_id)
@@ -154,7 +158,8 @@ def pack_scores(
 ) -> bytes:
     """Tables of scores by run as bytes of `SCORES`.
 
-    Kept are row, seen and zlib, OF_ROWS and OF_RUN, and to the bit the columns EXACT. passing: run
+    Kept are row, seen and zlib, OF_ROWS and OF_RUN, and to the bit the columns EXACT, of people
+    PEOPLE. passing: run
     -> column -> int32 [rates], of columns that only ROC curves are made of, how many pass at each
     rate of the curve; kept under the column's name and RATES. Runs that were scored on the first
     rows of others' share them.
@@ -182,7 +187,7 @@ def pack_scores(
             lists.append(mine)
         about[run_id] = {"list": same[0] if same else len(lists) - 1, "sequences": n}
         tensors[f"{run_id}/seen"] = np.packbits(table["seen"].astype(bool))
-        for name in EXACT:
+        for name in _exact(table):
             tensors[f"{run_id}/{name}"] = _planes(table[name].astype(np.float32, casting="no"))
         for name in OF_RUN:
             if name in table:
@@ -196,7 +201,33 @@ def pack_scores(
 
 def _of_rows(table: Mapping[str, np.ndarray]) -> list[str]:
     """Columns that runs of one pool share, of those that a table has."""
-    return ["row", "zlib", *(name for name in OF_ROWS if name in table)]
+    return ["row", *(name for name in ("zlib", *OF_ROWS) if name in table)]
+
+
+def _exact(table: Mapping[str, object]) -> tuple[str, ...]:
+    """Columns that are kept to the bit."""
+    return PEOPLE if "right" in table else EXACT
+
+
+def people(table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What is read of single people that are halved, by row of their set: row, seen, tier,
+    exposures and PEOPLE. table: of `measure/people.py`."""
+    import numpy as np
+
+    from capacity.base.scores import people_totals
+
+    order = np.argsort(table["row"], kind="stable")
+    name, values, right = people_totals(table)
+    out = {
+        "row": table["row"],
+        "seen": table["trained"],
+        "tier": table["tier"],
+        "exposures": table["exposures"],
+        "loss": (name + values).astype(np.float32),
+        "right": right.astype(np.float32),
+        "frequency_nats": table["frequency_nats"],
+    }
+    return {name: column[order] for name, column in out.items()}
 
 
 def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -217,7 +248,6 @@ def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
             n, i = entry["sequences"], entry["list"]
             table = {
                 "row": _whole(tensors[f"row/{i}"], np.int32)[:n].astype(np.int64),
-                "zlib": _whole(tensors[f"zlib/{i}"], np.int32)[:n],
                 "seen": np.unpackbits(tensors[f"{run_id}/seen"], count=n),
             }
             mine = {
@@ -225,11 +255,11 @@ def unpack_scores(file: Path) -> dict[str, dict[str, np.ndarray]]:
                 for key, tensor in tensors.items()
                 if key.startswith(f"{run_id}/")
             }
-            table |= {name: _whole(mine[name], np.float32) for name in EXACT}
+            table |= {name: _whole(mine[name], np.float32) for name in _exact(mine)}
             table |= {name: _whole(mine[name], np.int32) for name in OF_RUN if name in mine}
             table |= {
                 name: _whole(tensors[f"{name}/{i}"], np.int32)[:n]
-                for name in OF_ROWS
+                for name in ("zlib", *OF_ROWS)
                 if f"{name}/{i}" in tensors
             }
             out[run_id] = table | {

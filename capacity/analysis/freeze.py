@@ -22,18 +22,31 @@ def freeze(study: Study, results: Path) -> list[str]:
         record["run_id"]: table
         for record in stored
         if record["status"] == "finished"
-        and "text" in record["measures"]  # nothing here reads those of people
-        # nor those of studies of single items and of new facts
-        and not {"canary_kinds", "facts"} & record["measures"]["text"].keys()
+        and _read(record)
         and (table := archive.scores(results, record["run_id"])) is not None
     }
+    tables = {
+        run_id: archive.people(table) if "person" in table else table
+        for run_id, table in tables.items()
+    }
     return lines + (_scores(folder / archive.SCORES, tables) if tables else [])
+
+
+def _read(record: dict) -> bool:
+    """Whether anything here reads scores of such a run: not of studies of single items and of new
+    facts, nor of people but of halves of one set."""
+    measured = record["measures"].get("text")
+    if measured is None:
+        return record["config"]["data"].get("trained_on") == "half"
+    return not {"canary_kinds", "facts"} & measured.keys()
 
 
 def _scores(file: Path, tables: dict) -> list[str]:
     from capacity.analysis.text import attacks
 
-    passing = {run_id: attacks.passing(table) for run_id, table in tables.items()}
+    passing = {
+        run_id: attacks.passing(table) for run_id, table in tables.items() if "right" not in table
+    }
     content = archive.pack_scores(tables, passing)
     if len(content) <= archive.LARGEST_SCORES:
         files.write_atomic(file, content)
@@ -41,5 +54,5 @@ def _scores(file: Path, tables: dict) -> list[str]:
     file.unlink(missing_ok=True)  # of an earlier state of the study
     return [
         f"{file}: not written, {len(content):,} bytes are more than {archive.LARGEST_SCORES:,}: "
-        "this study of text needs its run folders"
+        "this study needs its run folders"
     ]

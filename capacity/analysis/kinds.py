@@ -34,6 +34,7 @@ REGISTRY = {
     "acquisition": "capacity.analysis.acquisition",
     "prompts": "capacity.analysis.prompts",
     "inside": "capacity.analysis.inside",
+    "shadows": "capacity.analysis.shadows",
     "items": "capacity.analysis.items",
     "repeated": "capacity.analysis.repeated",
     "precision": "capacity.analysis.precision",

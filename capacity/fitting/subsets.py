@@ -33,7 +33,8 @@ FEWEST_RANKED = 20  # sequences, of which tenths have two
 class Memorized:
     """bits, se, t: [n], by sequence; total: bits of as many sequences as a model has seen, with
     its 95% interval over models; above: share of sequences whose t passes what 5% pass by chance
-    (`threshold`); surely: sequences whose t passes all by chance, but for one study in twenty."""
+    (`threshold`); surely: sequences whose t passes all by chance, but for one study in twenty
+    (`extreme`)."""
 
     bits: np.ndarray
     se: np.ndarray
@@ -44,6 +45,7 @@ class Memorized:
     above: float
     threshold: float
     surely: int
+    extreme: float
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def memorized(loss: np.ndarray, seen: np.ndarray, seed: int = 0) -> Memorized:
         float((t > threshold).mean()),
         threshold,
         int((t > extreme).sum()),
+        extreme,
     )
 
 

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capacity.base.scores import HIT, NATS
 from capacity.data.biographies import BiosWorld
 from capacity.declare.fact_cells import KEYS, MEASURE, SUMS
-from capacity.measure.people import HIT, NATS
 
 SKIPPED = "gender"  # no list, and not in the mean accuracy
 DIGITS = 6  # significant ones of sums: records stay small

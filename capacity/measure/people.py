@@ -38,6 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capacity.base.scores import FOLLOWS, HIT, NATS, people_totals
 from capacity.data.biographies import BiodWorld, BiosWorld
 from capacity.data.questions import context_of
 from capacity.data.tiers import Tiers
@@ -53,9 +54,6 @@ from capacity.measure.questions import (
 )
 
 MEASURE = declared.MEASURE
-NATS, HIT = "nats.", "hit."  # in front of the attribute
-FOLLOWS = ("work_city",)  # of bioS: follows from the employer and counts no bits (footnote 12)
-UNCOUNTED = ("gender", *FOLLOWS)  # of bioS: not in the mean accuracy
 Table = dict[str, np.ndarray]
 Scored = tuple[list[np.ndarray], list[np.ndarray]]  # nats and exact answers [R], by context
 
@@ -221,23 +219,11 @@ def of_set(table: Table, tier_N: Tensor | None, world: BiosWorld) -> Table:
     return out
 
 
-def totals(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each person nats of the name, nats of all values that count bits, and the part of the
-    counted attributes that is answered exactly; fp64 [R] each."""
-    name_N = table["name_nats"].astype(np.float64)
-    values_N = np.zeros(len(name_N))
-    for column in sorted(table):  # a file has its columns in any order
-        if column.startswith(NATS) and column.removeprefix(NATS) not in FOLLOWS:
-            values_N += table[column]
-    counted = [c for c in table if c.startswith(HIT) and c.removeprefix(HIT) not in UNCOUNTED]
-    return name_N, values_N, np.mean([table[c].astype(np.float64) for c in counted], axis=0)
-
-
 def measure(table: Table, tiers: Tiers | None) -> dict[str, Any]:
     """How well trained people are told from held-out ones by the nats of name and values together,
     of the name alone, and without a model by frequencies; all, and by tier against all that are
     held out, or those of the same tier where these have one."""
-    name_N, values_N, right_N = totals(table)
+    name_N, values_N, right_N = people_totals(table)
     seen = table["trained"] == 1
 
     def side(mask: np.ndarray) -> dict[str, float | None]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capacity.base.scores import people_totals
 from capacity.base.snapshots import KINDS
 from capacity.feed import split
 from capacity.measure import people, registry
@@ -53,7 +54,7 @@ def _people(stack: Stack, flat_P: Tensor, m: int) -> Columns:
     if more:
         asking = registry.asking_of(stack, flat_P, m, contexts, None)
         tables.append(people.held_out(member.world, more, asking))
-    sides = [people.totals(table) for table in tables]
+    sides = [people_totals(table) for table in tables]
     name_N, values_N, right_N = (np.concatenate(of) for of in zip(*sides, strict=True))
     return {
         "item": np.concatenate([table["person"] for table in tables]).astype(np.int64),

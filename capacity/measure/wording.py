@@ -31,10 +31,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from capacity.base.scores import NATS
 from capacity.data.biographies import BiosWorld
 from capacity.data.lexicon import different_texts
 from capacity.declare import wording as declared
-from capacity.measure.people import NATS
 from capacity.measure.questions import Asking, Question
 
 MEASURE = declared.MEASURE

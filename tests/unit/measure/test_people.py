@@ -12,7 +12,7 @@ import capacity
 from capacity import compose, records, run_table
 from capacity.base import snapshots
 from capacity.base.errors import ConfigError
-from capacity.base.scores import read_scores
+from capacity.base.scores import people_totals, read_scores
 from capacity.cli import dry_run
 from capacity.cli.main import main
 from capacity.data.snapshots import steps_of
@@ -339,7 +339,7 @@ def test_all_of_a_set_of_people_are_asked_by_every_run_on_half_of_them(halves):
 def test_a_tier_is_told_from_those_who_would_be_in_it(halves):
     _, configs, found, tables = halves
     table, out = tables[0], found[0]["measures"]["people"]
-    name_N, values_N, _ = people.totals(table)
+    name_N, values_N, _ = people_totals(table)
     for one in out["tiers"]:
         mine = table["tier"] == one["tier"]
         seen = table["trained"] == 1
@@ -417,7 +417,7 @@ def test_snapshots_have_every_person_and_end_with_the_scores_of_the_run(data, tm
     assert found["step"].tolist() == list(steps_of(4, config.steps))
     assert np.bincount(found["kind"]).tolist() == [PEOPLE, HELD_OUT]
     scores = table_of(tmp_path, config)
-    name_N, values_N, right_N = people.totals(scores)
+    name_N, values_N, right_N = people_totals(scores)
     assert found["item"].tolist() == scores["person"].tolist()
     for name, ours in {"name_nats": name_N, "value_nats": values_N, "accuracy": right_N}.items():
         assert found[name].shape == (4, PEOPLE + HELD_OUT)
