@@ -43,6 +43,8 @@ SPACE = {  # section -> setting -> values, as they are typed
         "windows": ["pure", "mixed"],
         "tag": ["none", "main", "other"],
         "value_zipf": [0.0, 0.0, 1.0],
+        "trained_on": ["members", "half"],
+        "split_seed": [0, 0, 1],
         "vocab_size": ["null", 300, 400],
     },
     "mixed": {

@@ -248,6 +248,8 @@ WORLDS = {
             "zipf": 1.0,
             "zipf_tiers": 2,
             "value_zipf": 1.0,
+            "trained_on": "half",
+            "split_seed": 3,
         },
     ),
     "biod": (
@@ -426,6 +428,7 @@ def test_identity_of_worlds(kind):
         "canary_noise": {"canaries": 2, "repeats": (0, 2), "canary_text": "pool"},
         **dict.fromkeys(("facts", "fact_views", "fact_wordings", "held_out_wordings"), SHOWN),
         "same_sentences": {"biographies": 2},
+        **({"split_seed": {"trained_on": "half"}} if kind == "bios" else {}),
         "vocab_size": {"vocabulary": "pools"},
         "zipf": {"zipf_tiers": 3},
         "zipf_tiers": {"zipf": 1.0, "zipf_tiers": 3},
