@@ -74,7 +74,7 @@ def test_the_interval_of_the_ratio_covers_what_was_planted():
         ({"budgets": BUDGETS[:3]}, "3 exposure values"),
         ({"most": (4.9, 0.3)}, "last end: a run is full"),
         (
-            {"clocks": (200.0, 4000.0), "most": (4.9, 0.42)},
+            {"clocks": (200.0, 4000.0), "most": (4.9, 0.32)},
             "last end: data, not runs, bound its plateau",
         ),
     ],
