@@ -12,9 +12,9 @@ from capacity.analysis.shadows.analysis import ATTACKS
 from capacity.analysis.shadows.reading import ALL
 from capacity.analysis.shadows.wording import NAMES
 from capacity.figures.marks import means
-from capacity.figures.style import SOFT, drawing, entry, looks, panel
+from capacity.figures.style import DASHES, SOFT, drawing, entry, looks, panel
 
-BESIDE = 1.05  # factor of texts, by which attacks on one tier stand apart
+BESIDE = 1.12  # factor of texts, by which attacks on one tier stand apart
 
 
 def auc_figure(numbers: Mapping[str, Any]) -> Figure:
@@ -67,8 +67,11 @@ def roc_figure(numbers: Mapping[str, Any]) -> Figure:
         largest = max(sizes, key=lambda size: sizes[size])
         curves = [row for row in numbers["curves"] if row["size"] == largest]
         style = looks([NAMES[attack] for attack in ATTACKS])
-        shown = {name: {"color": look["color"]} for name, look in style.items()}
-        legend = [entry(name, ls="-", **look) for name, look in shown.items()]
+        shown = {
+            name: {"color": look["color"], "ls": DASHES[i % len(DASHES)]}
+            for i, (name, look) in enumerate(style.items())
+        }
+        legend = [entry(name, **look) for name, look in shown.items()]
         figure, ax = panel(("false positive rate", "true positive rate"), legend=legend)
         ax.set_xscale("log")
         ax.set_yscale("log")
@@ -79,5 +82,5 @@ def roc_figure(numbers: Mapping[str, Any]) -> Figure:
         for row in curves:
             name = NAMES[row["attack"]]
             points = [(x, y) for x, y in zip(row["fpr"], row["tpr"], strict=True) if y > 0]
-            ax.plot(*zip(*points, strict=True), ls="-", lw=1.2, gid=name, **shown[name])
+            ax.plot(*zip(*points, strict=True), lw=1.2, gid=name, **shown[name])
         return figure
