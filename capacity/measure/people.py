@@ -213,7 +213,7 @@ def of_set(table: Table, tier_N: Tensor | None, world: BiosWorld) -> Table:
     follow the trained ones in the same order of tiers. table: of `scores`."""
     person_R = torch.from_numpy(table["person"]).long().to(world.device)
     row_R = world.names.index(person_R) - world.names.skip
-    out = {"row": row_R.cpu().numpy().astype(np.int32)}
+    out: Table = {"row": row_R.cpu().numpy().astype(np.int32)}
     if tier_N is not None:
         out["tier"] = tier_N.cpu().numpy()[table["person"] % len(tier_N)].astype(np.uint8)
     return out
