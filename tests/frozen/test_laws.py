@@ -100,6 +100,7 @@ def test_every_committed_study_is_frozen_or_says_why_not():
         "points.csv",
         "sequences.csv",
         "parts.csv",
+        "people.csv",
         "retained.csv",
         "retention.csv",
         "probes.csv",
