@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from capacity.base.words import digits
 from capacity.declare.field import (
     FLOAT,
     INT,
@@ -93,8 +92,8 @@ def lines(m: dict[str, Any], record: dict[str, Any]) -> list[str]:
     for tokens, one in m["recall"].items():
         low, high = one["interval"]
         out.append(
-            f"  of {one['sequences']:,} that have one of {tokens}, from random tokens: "
-            f"{one['found']:.1%} [{low:.1%}, {high:.1%}], chance {digits(one['by_chance'])}"
+            f"  recall from {tokens} random tokens: {one['found']:.1%} [{low:.1%}, {high:.1%}] of "
+            f"{one['sequences']:,} members"
         )
     return out
 

@@ -83,7 +83,9 @@ class Search:
         for step in range(self.budget.steps + 1):
             K = len(open_K)
             if step:
-                tried_KCS = self._swapped(row_NS[open_K], number_N[open_K.cpu().numpy()], m, step, name)
+                tried_KCS = self._swapped(
+                    row_NS[open_K], number_N[open_K.cpu().numpy()], m, step, name
+                )
                 loss_N, written_N = self._scored(tried_KCS.flatten(0, 1), m)
                 loss_KC = loss_N.masked_fill(written_N, -1.0).view(K, swaps)
                 best_K = loss_KC.argmin(1)  # of equals the first
