@@ -165,6 +165,7 @@ OTHER = {
 PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
 ENGRAM = {"model__memory": "engram"}
 NEEDS = {
+    "measure.prompt_search": {"measure__prompts": 1},
     "data.zipf": {"data__zipf_tiers": 4},
     "data.zipf_tiers": {"data__zipf": 1.0},
     "model.channel_layers": {"model__channel": "stem", "model__n_layers": 2},
