@@ -104,6 +104,24 @@ GUESSES = {
 }
 
 
+LAPTOP = 1e15  # FLOP that a laptop is asked for
+
+
+def guessed_hours(runs: list[Config]) -> tuple[float, str]:
+    """Hours of one device, each run alone, and what the device is: a CPU core where all runs
+    together are for a laptop, else an H100; by the guesses above, whatever was measured here."""
+    speed = GUESSES["cpu" if sum(run.flops for run in runs) < LAPTOP else "cuda"]
+    hours = sum(speed.seconds([run]) for run in runs) / 3600
+    return hours, "core" if speed.device == "cpu" else "H100"
+
+
+def device_time(hours: float, device: str) -> str:
+    """2.5 core-min, 45 H100-h: minutes below an hour."""
+    if hours < 1:
+        return f"{60 * hours:.2g} {device}-min"
+    return f"{hours:.2g} {device}-h" if hours < 100 else f"{hours:,.0f} {device}-h"
+
+
 def values_per_token(run: Config) -> float:
     """Values that a training step reads or writes outside matrix products, by predicted token:
     logits, activations and scores, in units that one CPU core handles at about 1 per nanosecond."""

@@ -22,6 +22,8 @@ taking turns, so that a slow machine does not move them. Parts that need what is
   threads  steps with all threads over steps with one, alone and beside a process that keeps one
            core busy
   start    seconds until a command is there, and until a thousand runs are planned
+  variants steps of every model preset over those of the plain GPT of its layers and width:
+           results/bench/variants_DEVICE.json
   ops      launches and bytes of a step on a GPU, of torch's operations and with kernels, counted on
            tensors without numbers: results/bench/ops.json
 """
@@ -46,6 +48,7 @@ from benchmarks.peers import peers
 from benchmarks.threads import threads
 from benchmarks.timing import installed
 from benchmarks.training import machine, plain, speed, stacks
+from benchmarks.variants import variants
 from capacity.base.files import write_json
 from capacity.base.hardware import pick_device
 from capacity.run.environment import environment, keep_freed_memory
@@ -61,11 +64,13 @@ PARTS = {
     "fits": fits,
     "threads": threads,
     "start": start,
+    "variants": variants,
     "ops": ops,
 }
 # where a part stands in the file, if not under its own name: `threads` is their number there
 PLACES = {"threads": "two_threads"}
-OF_NO_DEVICE = ("ops",)  # counted, not measured: a file of their own
+# Counted, or ratios that another machine may tell, too: a file of their own
+OWN = {"ops": "ops.json", "variants": "variants_{device}.json"}
 
 
 def main() -> None:
@@ -91,9 +96,12 @@ def main() -> None:
     out |= kept(path, out, args.only)
     for name in args.only:
         print(f"\n{name}")
-        if name in OF_NO_DEVICE:
-            own = args.results / "bench" / f"{name}.json"
-            write_json(own, {"git": out["environment"]["git"], **PARTS[name](device, 1, out)})
+        if name in OWN:
+            own = args.results / "bench" / OWN[name].format(device=device.type)
+            about = {"git": out["environment"]["git"]}
+            if name != "ops":
+                about = {"environment": out["environment"], "repeats": args.repeats}
+            write_json(own, {**about, **PARTS[name](device, args.repeats, out)})
             print(f"  {own}")
             continue
         out[place(name)] = PARTS[name](device, args.repeats, out)
@@ -109,7 +117,7 @@ def main() -> None:
                     "error": out["cost"]["errors"]["held_out"],
                 }
         write_json(path, out)  # what is known is kept, whatever ends the next part
-    if set(args.only) - set(OF_NO_DEVICE):
+    if set(args.only) - set(OWN):
         print(f"\n{path}")
 
 

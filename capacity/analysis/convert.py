@@ -237,8 +237,14 @@ def items(old: Mapping[str, Any]) -> dict[str, Any]:
     return dict(old) | {"schema": 3, "forecasts": rows} | dict.fromkeys(LATER_OF_ITEMS, [])
 
 
+def chain(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 2 -> 3: plateaus of the ends are compared; files before compared none."""
+    return dict(old) | {"schema": 3, "ceilings": []}
+
+
 LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     ("budget", 2): budget,
+    ("chain", 2): chain,
     ("precision", 2): precision_terms,
     ("facts", 2): facts_noise,
     ("text", 2): text_canaries,

@@ -131,7 +131,7 @@ state, settings with default, limits and meaning, forms of laws, measures.
 
 examples:
   capacity list studies                    every study and what it asks
-  capacity list studies pocket             also how many runs are finished
+  capacity list studies pocket             also what is finished, and the cost of the rest
   capacity list runs                       all runs in the results folder
   capacity list runs optimizers            those of a study
   capacity list settings model             what model.* can be

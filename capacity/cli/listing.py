@@ -16,6 +16,7 @@ from capacity.cli.help import LIST_HELP
 
 if TYPE_CHECKING:
     from capacity.cli import catalogue
+    from capacity.config import Config
 
 WHAT = ("studies", "runs", "settings", "forms", "measures")
 Row = dict[str, Any]
@@ -48,8 +49,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _studies(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Every study and preset with its question and how many runs its grids have; of those that a
-    name is given for how many runs there are and are finished, which takes planning them."""
-    from capacity import records
+    name is given for how many runs there are and are finished, and what the others cost, which
+    takes planning them."""
     from capacity.base.files import shared_dir
     from capacity.compose import read_yaml
     from capacity.study import find_study, load_study, points_of, study_names
@@ -66,11 +67,7 @@ def _studies(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
                 continue
             row = {"study": full, "scale": both.get("scale", "published")}
             if args.group:
-                runs = load_study(full, []).runs
-                row["runs"] = len(runs)
-                row["finished"] = sum(
-                    records.status(args.results, run.run_id) == "finished" for run in runs
-                )
+                row |= _state(load_study(full, []).runs, args.results)
             else:
                 row["planned"] = points_of(both)
                 row["references"] = len(both.get("references") or [])
@@ -91,17 +88,44 @@ def _studies(args: argparse.Namespace) -> tuple[list[Row], list[str]]:
         lines += [
             "",
             about,
-            "finished runs: capacity list studies NAME; cost: capacity sweep STUDY --dry-run",
+            "finished runs and cost: capacity list studies NAME",
         ]
+    elif any(row["runs"] > row["finished"] for row in rows):
+        about = (
+            "Hours are of one CPU core or one H100, by guessed speeds; of this machine: capacity"
+        )
+        lines += ["", *wrap(f"{about} sweep STUDY --dry-run")]
     return rows, lines
+
+
+def _state(runs: list[Config], results: Path) -> Row:
+    """How many runs there are and are finished, and of the others FLOP and guessed hours of a
+    device."""
+    from capacity import records
+    from capacity.cost import guessed_hours
+
+    left = [run for run in runs if records.status(results, run.run_id) != "finished"]
+    hours, device = guessed_hours(left)
+    return {
+        "runs": len(runs),
+        "finished": len(runs) - len(left),
+        "flop_to_do": sum(run.flops for run in left),
+        "hours_to_do": hours,
+        "hours_of": device,
+    }
 
 
 def _called(row: Row, study: str, first: bool) -> str:
     """A study or a preset of the one that stands in front, with how many runs it has or how much of
-    it is finished."""
+    it is finished and what the rest costs."""
+    from capacity.cost import device_time
+
     name = row["study"] if first else row["study"].removeprefix(study)
     if "runs" in row:
-        return f"{name} ({row['finished']} of {row['runs']} finished)"
+        state = f"{row['finished']} of {row['runs']} finished"
+        if row["runs"] > row["finished"]:
+            state += f", {device_time(row['hours_to_do'], row['hours_of'])} to do"
+        return f"{name} ({state})"
     return f"{name} ({row['planned']}{'+' if row['references'] else ''})"
 
 

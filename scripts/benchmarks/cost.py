@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 import random
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.models import SIZES, config, trainer
-from benchmarks.timing import installed
+from benchmarks.timing import installed, per_step
 from benchmarks.training import speed
 from capacity import cost, work
 from capacity.base.errors import ConfigError
@@ -144,25 +142,14 @@ class InTurns:
         """Steps of the stack in units of the reference's."""
         run = trainer(runs, self.device)
         run(2)
-        steps = max(1, min(500, int(SLICE_S / max(1e-5, self._seconds(run, 2)))))
-        beside, here = [self._seconds(self.reference, 2)], []
+        steps = max(1, min(500, int(SLICE_S / max(1e-5, per_step(self.device, run, 2)))))
+        beside, here = [per_step(self.device, self.reference, 2)], []
         for _ in range(self.repeats):
-            here.append(self._seconds(run, steps))
-            beside.append(self._seconds(self.reference, 2))
+            here.append(per_step(self.device, run, steps))
+            beside.append(per_step(self.device, self.reference, 2))
         self.quickest = min(self.quickest, *beside)
         around = zip(here, beside, beside[1:], strict=False)
         return statistics.median(x / math.sqrt(a * b) for x, a, b in around)
-
-    def _seconds(self, run: Callable[[int], None], steps: int) -> float:
-        """Of a step: of CPU, or on a GPU until it is through."""
-        clock = time.process_time if self.device.type == "cpu" else time.perf_counter
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        began = clock()
-        run(steps)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return (clock() - began) / steps
 
 
 def model_of_cost(device: torch.device, repeats: int, out: dict) -> dict | None:

@@ -27,6 +27,17 @@ def timed(device: torch.device, work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def per_step(device: torch.device, run: Callable[[int], None], steps: int) -> float:
+    """Seconds of a step of `run(steps)`: of CPU, so that a load on the machine counts little; on a
+    GPU until it is through."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    synchronize(device)
+    began = clock()
+    run(steps)
+    synchronize(device)
+    return (clock() - began) / steps
+
+
 def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from capacity.analysis import kinds
 from capacity.compose import read_yaml
-from capacity.cost import GUESSES
+from capacity.cost import device_time, guessed_hours
 from capacity.run_table import table
 from capacity.study import Study, find_study, load_study
 from doc_pages import studies as committed
 from doc_pages.studies import ROOT
 from reference_pages import markdown
 
-LAPTOP = 1e15  # FLOP that a laptop is asked for
 ABOUT = """\
 Every study of `sweeps/`, with its presets (STUDY@PRESET), its question, and what it costs as
 planned. *FLOP*: model FLOPs of all runs. *Time*: hours of one CPU core, above 1e15 FLOP of one
@@ -114,11 +113,7 @@ def _flop(study: Study) -> str:
 
 
 def _hours(study: Study) -> str:
-    flops = sum(run.flops for run in study.runs)
-    speed = GUESSES["cpu" if flops < LAPTOP else "cuda"]
-    hours = sum(speed.seconds([run]) for run in study.runs) / 3600
-    device = "core-h" if speed.device == "cpu" else "H100-h"
-    return f"{hours:.2g} {device}" if hours < 100 else f"{hours:,.0f} {device}"
+    return device_time(*guessed_hours(study.runs))
 
 
 def _committed(name: str) -> str:

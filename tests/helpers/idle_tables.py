@@ -20,11 +20,13 @@ SYSTEMS = {
     "engram": ["model=engram", "model.engram_rows=64"],
     "stem": ["model=stem"],
     "keys": ["model=keys", "model.keys_side=8"],
+    "peer": ["model=peer", "model.keys_side=8"],
+    "banks": ["model=banks"],
 }
 BEST = ["train.lr", "train.table_lr"]
 RATES = [0.01, 0.02, 0.04]
 TABLE_RATES = [0.5, 1.0, 4.0]
-KAPPAS = {"experts": 0.7, "engram": 1.0, "stem": 0.5, "keys": 0.1}
+KAPPAS = {"experts": 0.7, "engram": 1.0, "stem": 0.5, "keys": 0.1, "peer": 0.8, "banks": 0.3}
 ALPHA = 2.5
 
 
@@ -39,7 +41,7 @@ def plan(
     """The runs of a study: seed 0 tries rates (a cross of both), the others have the middle one."""
     layers = []
     for system in systems:
-        tables = system in ("engram", "stem", "keys")
+        tables = system in ("engram", "stem", "keys", "peer", "banks")
         tried = [(lr, 1.0) for lr in RATES]
         tried += [(0.02, rate) for rate in TABLE_RATES if rate != 1.0 and tables]
         recipes = [(0, *one) for one in tried if tuned] + [(seed, 0.02, 1.0) for seed in seeds]

@@ -13,7 +13,7 @@ from capacity import naming, records, run_table
 from capacity.cli.main import main
 from capacity.compose import load, option_names
 from capacity.config import known_keys
-from capacity.cost import speed_of, stack_bytes
+from capacity.cost import GUESSES, device_time, speed_of, stack_bytes
 from capacity.study import load_study
 from command_line import one_line, trained  # noqa: F401
 from comparisons import write
@@ -66,6 +66,7 @@ def test_studies_are_listed_with_their_question_and_what_is_finished(here, capfd
         row, exact = listed[name], int(runs.replace(",", ""))
         assert row["planned"] <= exact if row["references"] else row["planned"] == exact, name
     (row,) = json.loads(said(capfd, "list", "studies", "mine", "--json"))
+    cost = {name: row.pop(name) for name in ("flop_to_do", "hours_to_do", "hours_of")}
     assert row == {
         "study": "mine",
         "scale": "published",
@@ -73,6 +74,18 @@ def test_studies_are_listed_with_their_question_and_what_is_finished(here, capfd
         "finished": 0,
         "question": "does it hold more?",
     }
+    runs = load_study("mine", []).runs
+    assert cost["flop_to_do"] == sum(run.flops for run in runs) and cost["hours_of"] == "core"
+    seconds = sum(GUESSES["cpu"].seconds([run]) for run in runs)
+    assert cost["hours_to_do"] == pytest.approx(seconds / 3600)
+    told = " ".join(said(capfd, "list", "studies", "mine").split())
+    assert f"mine (0 of 8 finished, {device_time(cost['hours_to_do'], 'core')} to do)" in told
+    assert "by guessed speeds" in told
+
+
+def test_hours_are_minutes_below_one_and_of_a_device():
+    assert device_time(0.05, "core") == "3 core-min" and device_time(2.5, "core") == "2.5 core-h"
+    assert device_time(1234.4, "H100") == "1,234 H100-h"
 
 
 def test_runs_are_listed_with_their_state_and_what_they_hold(trained, capfd):

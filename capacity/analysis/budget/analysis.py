@@ -4,7 +4,7 @@ study has reached.
 
 Morris et al. (arXiv 2505.24832 v3, section 3) train every model for a million steps and read
 capacity off the end; a shorter study reads it off the law, with the interval that its budgets
-allow. The forms are those of facts (`facts.exposures.fit_exposures`); none is a published law.
+allow. The forms are those of facts (`facts.exposures.fit_either_form`); none is a published law.
 """
 
 from __future__ import annotations
@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from capacity.analysis.budget import rows
-from capacity.analysis.facts.exposures import (
-    CONSTANTS,
-    FEWEST,
-    FEWEST_DOF,
-    curve,
-    fit_exposures,
-)
+from capacity.analysis.facts.exposures import FEWEST, FEWEST_DOF, curve, fit_either_form
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.random.plateaus import (
     CONVENTIONS,
@@ -36,7 +30,6 @@ from capacity.analysis.random.plateaus import (
 from capacity.analysis.table_checks import rising
 from capacity.base.files import plain
 from capacity.fitting import groups
-from capacity.fitting.statistics import student
 from capacity.settings.data import UniformData
 
 if TYPE_CHECKING:
@@ -119,7 +112,7 @@ def _cell(key: Hashable, part: Frame, convention: str, count: str) -> dict[str, 
         "most": most,
         "budgets": budgets,
         "doublings": math.log2(exposures[-1] / exposures[0]) if exposures[0] > 0 else 0.0,
-        "law": _law(e.to_numpy(), r.to_numpy(float), most),
+        "law": fit_either_form(e.to_numpy(), r.to_numpy(float), most),
     }
 
 
@@ -128,35 +121,6 @@ def _doubling(before: Mapping[str, Any], exposures: float, r: float) -> float | 
     if before["r"] <= 0 or r <= 0:
         return None
     return float((r / before["r"]) ** (1 / math.log2(exposures / before["exposures"])) - 1)
-
-
-def _law(e: np.ndarray, r: np.ndarray, most: float) -> dict[str, Any]:
-    """`fit_exposures` with an interval of the plateau that holds the choice of the form: the other
-    form's interval is joined to it where that form lies within the contour of 95% of the better one
-    (sum of squares up to 1 + t^2 / dof times as large), and wherever there are fewer than
-    FEWEST_DOF degrees of freedom. known_to: half of the interval over the
-    plateau; bounded_by_data: whether the data's ceiling bounds it instead of the runs."""
-    law = fit_exposures(e, r, most, other_ends=True)
-    if law["reason"]:
-        return law
-    ends, value, other = law["r_inf"]["interval"], law["r_inf"]["value"], law["other"]
-    dof = len(e) - CONSTANTS
-    reach = student(dof) ** 2 / dof if dof >= FEWEST_DOF else math.inf
-    joins = other["rms"] ** 2 <= law["rms"] ** 2 * (1 + reach)
-    if joins:
-        theirs = other["r_inf_interval"]
-        ends = (
-            None if None in (ends, theirs) else [min(ends[0], theirs[0]), max(ends[1], theirs[1])]
-        )
-    law["r_inf"] = {"value": value, "interval": ends}
-    known = None if ends is None else (ends[1] - ends[0]) / (2 * value)
-    bounded = ends is not None and ends[1] >= law["r_max"] * (1 - 1e-6)
-    return law | {
-        "forms_joined": bool(joins),
-        "dof": dof,
-        "known_to": known,
-        "bounded_by_data": bool(bounded),
-    }
 
 
 def fitted(law: Mapping[str, Any], exposures: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ side is full, so that data and not capacity ends it, where the rate of a side is
 an edge of those tried, and where the models of both sides differ in size.
 
 Ceilings against clocks: families may differ in what they hold in the end, or in how soon. With
-several numbers of exposures the ratio of the ends is told for each, and what a doubling does to it.
+several numbers of exposures the ratio of the ends is told for each, and what a doubling does to it;
+with four and more the ratio of their plateaus (`ceilings.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ import numpy as np
 import pandas as pd
 
 from capacity.analysis import families, planned_runs
+from capacity.analysis.chain.ceilings import ceilings
 from capacity.analysis.families import BY_KEY, FAMILIES, ROWS
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.table_checks import checked, rising
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from capacity.config import Config
     from capacity.study import Study
 
-SCHEMA = 2
+SCHEMA = 3  # `analysis.convert` says what changed
 FULL = 0.9  # of all that counts: a run above it could hold more
 ALIKE = 0.01  # part by which parameters of two families may differ
 FEWEST = 3  # learning rates: fewer have none that lies between others
@@ -105,6 +107,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
         "steps": steps,
         "ends": ends,
         "clocks": _clocks(mine, ends),
+        "ceilings": ceilings(mine, ends),
         "readings": _readings(mine),
         "tuning": tuning,
         "full": sorted(mine.run_id[mine.full]),

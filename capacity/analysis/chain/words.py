@@ -65,13 +65,16 @@ def document(finding: Finding) -> Document:
     sections = [Section("steps", "One change after another", [_steps(fit)])]
     if fit["clocks"]:
         sections.append(Section("clocks", "The ends over exposures", [_clocks(fit)]))
+    if fit["ceilings"]:
+        title = "Where the ends would end"
+        sections.append(Section("ceilings", title, [_ceilings(fit)]))
     sections += [
         Section("families", "What is held of each family", [_families(fit)]),
         Section("tuning", "Learning rates and amounts that were tried", [_tuning(fit)]),
     ]
     return Document(
         f"From random rows to biographies in {fit['study']}",
-        [*_ends(fit), *_largest(fit), *_clock(fit), *_readings(fit)],
+        [*_ends(fit), *_largest(fit), *_clock(fit), *_ceiling(fit), *_readings(fit)],
         sections,
         _flags(fit),
         [
@@ -79,6 +82,7 @@ def document(finding: Finding) -> Document:
             "do; ratios are of what was held by then.",
             "p is of each step by itself; as many are tested as there are steps.",
             *_amounts(fit),
+            *_rates(fit),
         ],
         CONVENTIONS,
         CAPTIONS,
@@ -152,6 +156,33 @@ def _clock(fit: Mapping[str, Any]) -> list[str]:
     return [f"a doubling of exposures multiplies that ratio by {read} ({pairs}): {says}."]
 
 
+def _ceiling(fit: Mapping[str, Any]) -> list[str]:
+    """Whether the ends have one ceiling, by size."""
+    out = []
+    for row in fit["ceilings"]:
+        what = f"plateaus over exposures, {row['size']}, last end over first"
+        if row["why"]:
+            measured = ""
+            if row["ratio"] is not None:
+                measured = f" (As measured: {_read(row | {'value': row['ratio']})}.)"
+            out.append(f"{what}: **cannot tell:** {'; '.join(row['why'])}.{measured}")
+            continue
+        low, high = row["interval"]
+        says = (
+            "**two ceilings**: more exposures of both would not join them"
+            if high < 1 or low > 1
+            else "**cannot tell** two ceilings from one that is met later"
+        )
+        clock = ""
+        if row["clock"] is not None and high < 1:
+            part = [percent(x, 0) for x in (row["clock"], *row["clock_interval"])]
+            at = f"of the logarithm of the gap at {row['exposures']:g} exposures"
+            clock = f"; {at} {part[0]} [{part[1]}, {part[2]}] is one of clocks"
+        read = _read(row | {"value": row["ratio"]})
+        out.append(f"{what}: {read}: {says}{clock}.")
+    return out
+
+
 def _readings(fit: Mapping[str, Any]) -> list[str]:
     return [
         f"other counting: {BY_KEY[row['family']].called}, {row['words']}: "
@@ -207,6 +238,37 @@ def _clocks(fit: Mapping[str, Any]) -> Table:
         [Column(h) for h in ("exposures", "ratio of the ends", "95%", "pairs")],
         rows,
         key="bits per parameter of the last family over those of the first",
+    )
+
+
+def _ceilings(fit: Mapping[str, Any]) -> Table:
+    headings = ["size", "end", "form", "exposures", "runs", "plateau", "95%", "data", "ratio"]
+    rows = []
+    for row in fit["ceilings"]:
+        for side in ("first", "last"):
+            law = row[side]
+            told = [DASH] * (len(headings) - 2)
+            if not law["reason"]:
+                low, high = law["exposures"]
+                told = [
+                    law["form"],
+                    f"{low:g} to {high:g}",
+                    str(law["runs"]),
+                    digits(law["r_inf"]["value"]),
+                    ends(law["r_inf"]["interval"]) or DASH,
+                    digits(law["r_max"]),
+                    DASH,
+                ]
+            if side == "last" and row["ratio"] is not None:
+                told[-1] = digits(row["ratio"])
+            rows.append([row["size"], BY_KEY[fit["ends"][side]].called, *told])
+    left, detail = ("size", "end", "form"), ("form", "runs", "data")
+    return Table(
+        [Column(h, right=h not in left, detail=h in detail) for h in headings],
+        rows,
+        key="plateau: bits per parameter after any number of exposures, by the better of two forms "
+        "that no paper states; 95%: of both forms where the runs do not tell them apart; data: "
+        "bits per parameter that the data have; ratio: of the plateaus",
     )
 
 
@@ -275,6 +337,16 @@ def _amounts(fit: Mapping[str, Any]) -> list[str]:
     if edges:
         out.append(f"The best amount of data is the smallest or largest tried of {joined(edges)}.")
     return out
+
+
+def _rates(fit: Mapping[str, Any]) -> list[str]:
+    if not fit["ceilings"]:
+        return []
+    at = fit["ends"]["exposures"]
+    return [
+        f"Plateaus are of rates that were tuned at {at:g} exposures: others at other budgets could "
+        "raise either."
+    ]
 
 
 def _flags(fit: Mapping[str, Any]) -> list[Flag]:

@@ -25,6 +25,7 @@ from capacity.fitting import fit as estimate
 from capacity.fitting import selection as compare
 from capacity.fitting.forms import FORMS as LAWS
 from capacity.fitting.ratios import Mean
+from capacity.fitting.statistics import student
 
 # ratio of the ends of an interval of exposures; beyond, the runs do not determine it
 WIDEST = 100.0
@@ -196,6 +197,35 @@ def _law_ratio(law: ExposureLaw, first: ExposureLaw) -> dict[str, Any]:
     return out | {
         "interval": [low, high],
         "shown": "more" if low > 1 else "less" if high < 1 else None,
+    }
+
+
+def fit_either_form(exposures: ArrayLike, r: ArrayLike, r_max: float) -> dict[str, Any]:
+    """`fit_exposures` with an interval of the plateau that holds the choice of the form: the other
+    form's interval is joined to it where that form lies within the contour of 95% of the better one
+    (sum of squares up to 1 + t^2 / dof times as large), and wherever there are fewer than
+    FEWEST_DOF degrees of freedom. known_to: half of the interval over the plateau; bounded_by_data:
+    whether the data's ceiling bounds it instead of the runs."""
+    law = fit_exposures(exposures, r, r_max, other_ends=True)
+    if law["reason"]:
+        return law
+    ends, value, other = law["r_inf"]["interval"], law["r_inf"]["value"], law["other"]
+    dof = len(np.asarray(r)) - CONSTANTS
+    contour = student(dof) ** 2 / dof if dof >= FEWEST_DOF else math.inf
+    joins = other["rms"] ** 2 <= law["rms"] ** 2 * (1 + contour)
+    if joins:
+        theirs = other["r_inf_interval"]
+        ends = (
+            None if None in (ends, theirs) else [min(ends[0], theirs[0]), max(ends[1], theirs[1])]
+        )
+    law["r_inf"] = {"value": value, "interval": ends}
+    known = None if ends is None else (ends[1] - ends[0]) / (2 * value)
+    bounded = ends is not None and ends[1] >= law["r_max"] * (1 - 1e-6)
+    return law | {
+        "forms_joined": bool(joins),
+        "dof": dof,
+        "known_to": known,
+        "bounded_by_data": bool(bounded),
     }
 
 

@@ -1,8 +1,8 @@
 """What the runs of a study of parts are: which parts a model has, what of it is idle, by which
 recipe it was trained, and what each run may say of capacity.
 
-system     the parts of which a token uses a share: experts, engram, stem, keys; the plain model has
-           none
+system     the parts of which a token uses a share: experts, engram, stem, keys, peer, banks; the
+           plain model has none
 form       all else that a model is beside its sizes: mixer, norm, activation, positions (a number)
 condition  the data but for their amount, exposures, precision and optimizer: one law is about one
 size       layers and width
@@ -49,8 +49,13 @@ EXPERTS = {
     "balance_weight",
     "table_std",
 }
-# of experts, what makes another system of them
-VARIANTS = ("n_shared", "expert_rounds", "router_score", "router_shift", "router_z")
+# of a part, the settings that make another system of it
+VARIANTS = {
+    "experts": ("n_shared", "expert_rounds", "router_score", "router_shift", "router_z"),
+    "keys": ("keys_shared",),
+}
+SYSTEMS = {name for names in VARIANTS.values() for name in names}
+PEER = "peer"  # product keys that find experts of one hidden unit (arXiv 2407.04153)
 
 
 def idle_kinds(model: Model, rows: int) -> list[str]:
@@ -59,16 +64,15 @@ def idle_kinds(model: Model, rows: int) -> list[str]:
 
 
 def system(run: Config) -> str:
-    """What the parts of a run are called; PLAIN where a token uses all of it. Experts of other
-    settings than the usual ones are called by them."""
-    differ = {
-        f.name: getattr(run.model, f.name)
-        for f in dataclasses.fields(run.model)
-        if f.name in VARIANTS and getattr(run.model, f.name) != f.default
-    }
+    """What the parts of a run are called; PLAIN where a token uses all of it. Experts and keys of
+    other settings than the usual ones are called by them."""
     kinds = idle_kinds(run.model, run.rows)
-    more = [f"{name}={value}" for name, value in differ.items() if "experts" in kinds]
-    return " ".join([" + ".join(kinds), *more]).strip() or PLAIN
+    called = [PEER if kind == "keys" and run.model.keys_expert else kind for kind in kinds]
+    usual = {f.name: f.default for f in dataclasses.fields(run.model)}
+    names = [name for kind in kinds for name in VARIANTS.get(kind, ())]
+    differ = {name: value for name in names if (value := getattr(run.model, name)) != usual[name]}
+    more = [f"{name}={str(value).lower()}" for name, value in differ.items()]
+    return " ".join([" + ".join(called), *more]).strip() or PLAIN
 
 
 def described(runs: Sequence[Config], best_over: Sequence[str]) -> Frame:
@@ -128,7 +132,7 @@ def form(run: Config) -> tuple[Any, ...]:
     kept = [
         (f.name, labels.plain(getattr(run.model, f.name)))
         for f in dataclasses.fields(run.model)
-        if f.name not in SIZES | PARTS | EXPERTS | set(VARIANTS)
+        if f.name not in SIZES | PARTS | EXPERTS | SYSTEMS
         and not (f.metadata["of"] and f.metadata["of"][0] in PARTS)
     ]
     return (dense, *kept)

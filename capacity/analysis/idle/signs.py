@@ -41,6 +41,7 @@ class Sign:
 
 
 MEMORY = "arXiv 2412.09764"
+BANKS = "arXiv 2510.02375: 160M and 18M fetched of a bank of 4.6B score like over 320M dense"
 SIGNS = (
     Sign("experts", BITS, 1, "arXiv 2410.19034, arXiv 2508.18672: recall follows all parameters"),
     Sign("experts", PER_PARAMETER, -1, "arXiv 2404.05405, section 9 (Result 9)"),
@@ -48,6 +49,9 @@ SIGNS = (
     Sign("stem", BITS, 1, "arXiv 2601.10639: tables in more layers, higher scores"),
     Sign("keys", BITS, 1, f"{MEMORY}: better than the same model without its memory"),
     Sign("keys", PER_PARAMETER, -1, f"{MEMORY}: 0.93B score like 0.37B dense (second-hand)"),
+    Sign("peer", BITS, 1, "arXiv 2407.04153: a lower perplexity than dense at equal FLOPs"),
+    Sign("banks", BITS, 1, BANKS),
+    Sign("banks", PER_PARAMETER, -1, BANKS),
 )
 
 

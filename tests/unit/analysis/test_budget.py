@@ -9,6 +9,7 @@ import pytest
 from budget_runs import BUDGETS, planted
 from capacity.analysis import finding, kinds
 from capacity.analysis.budget import analysis as budgets
+from capacity.analysis.facts.exposures import fit_either_form
 from capacity.report import markdown
 from capacity.report import text as terminal
 from capacity.study import load_study
@@ -44,7 +45,7 @@ def test_intervals_of_the_plateau_hold_the_truth():
     e = np.repeat(BUDGETS, 2).astype(float)
     for _ in range(40):
         r = 3.8 * (1 - (1 + e / 20.0) ** -0.8) * (1 + 0.004 * random.standard_normal(len(e)))
-        law = budgets._law(e, r, 5.4)  # what every cell is fitted by
+        law = fit_either_form(e, r, 5.4)  # what every cell is fitted by
         low, high = law["r_inf"]["interval"]
         misses += not low <= 3.8 <= high
     assert misses <= 6
@@ -65,7 +66,7 @@ def test_four_runs_cannot_tell_the_forms_apart_however_well_one_of_them_goes_thr
     """What 1x32 of Table 1 held at four budgets, by luck within 4e-6 of one form: that alone would
     be a plateau known to 0%."""
     e, r = np.array([313.0, 625, 1250, 2500]), np.array([3.359576, 3.492728, 3.586309, 3.644923])
-    law = budgets._law(e, r, 5.43)
+    law = fit_either_form(e, r, 5.43)
     low, high = law["r_inf"]["interval"]
     assert law["rms"] < 1e-4 < law["other"]["rms"] and law["dof"] == 1
     assert law["forms_joined"] and law["known_to"] > 0.05

@@ -96,7 +96,7 @@ def said(one):
 
 
 def test_runs_on_several_families_of_the_chain_are_one_study(runs):
-    assert kinds.kinds_of(runs, table(runs)) == ["chain"] and analysis.SCHEMA == 2
+    assert kinds.kinds_of(runs, table(runs)) == ["chain"] and analysis.SCHEMA == 3
     bios = [run for run in runs if run.data.kind == "bios"]
     assert kinds.kinds_of(bios, table(bios)) != ["chain"]
 

@@ -12,7 +12,7 @@ from capacity.report import text as terminal
 from drawings import texts
 from idle_tables import BEST, BIOS, KAPPAS, plan, table
 
-EVERY = ("plain", "experts", "engram", "stem", "keys")
+EVERY = ("plain", "experts", "engram", "stem", "keys", "peer", "banks")
 
 
 @pytest.fixture(scope="module")
@@ -211,15 +211,17 @@ def signs(runs, rows=None, **planted):
 
 def test_published_signs_agree_where_idle_parameters_hold_less_than_active_ones(runs):
     """More bits than the plain model and fewer per parameter. Three runs a side and size: p = 2 /
-    (6 choose 3)^2. The product keys of 2x16 have fewer parameters than the plain model: of those of
-    2x8 alone no more bits are asked for."""
+    (6 choose 3)^2. The keys and PEER of 2x16 have fewer parameters than the plain model: of those
+    of 2x8 alone no more bits are asked for."""
     every = signs(runs, noise=0.003, kappas={"stem": 1.0})
     assert set(every) == {
         *((name, "bits") for name in KAPPAS),
         ("experts", "bits per parameter"),
         ("keys", "bits per parameter"),
+        ("banks", "bits per parameter"),
     }
-    assert every.pop(("keys", "bits"))["sizes"] == ["2x8"]
+    for narrow in ("keys", "peer"):
+        assert every.pop((narrow, "bits"))["sizes"] == ["2x8"]
     for (_, outcome), row in every.items():
         assert row["verdict"] == "agrees" and row["reason"] is None
         assert row["p"] == row["smallest_p"] == 2 / 400 and row["runs"] == [6, 6]
@@ -232,7 +234,7 @@ def test_a_sign_that_is_the_other_one_differs_and_noise_tells_nothing(runs):
     every = signs(runs, noise=0.003, kappas={"experts": 1.5, "stem": 0.0})
     assert every["experts", "bits per parameter"]["verdict"] == "differs"
     assert every["stem", "bits"]["verdict"] == "differs"
-    row = signs(runs, noise=0.1, kappas={"engram": -0.5})["engram", "bits"]
+    row = signs(runs, noise=0.1, kappas={"engram": -0.5}, draw=2)["engram", "bits"]
     assert row["p"] > 0.05 and row["verdict"] == "cannot tell" and "p is above 5%" in row["reason"]
 
 
