@@ -78,14 +78,22 @@ def _adds(system: str, mine: Frame) -> dict[str, Any]:
     }
     if not np.isfinite(mean).all():
         return row | {"share": None, "reason": "no size and amount that every replicate has"}
-    low, high = t_interval(mean)
-    row["interval"] = [max(0.0, low), min(1.0, high)] if math.isfinite(low) else None
     if not mean.any():
         return row | {"reason": "nothing was found, which says nothing"}
+    row["interval"] = _interval(mean)
     row["p"] = sign_flips(mean)["p"]
     if row["p"] > ALPHA + 1e-12:
         return row | {"reason": f"p is above {ALPHA:.0%}"}
     return row | {"verdict": ADDS}
+
+
+def _interval(share_R: np.ndarray) -> list[float] | None:
+    """95% of a mean over replicates by t, cut off at 0 and 1; None of one replicate, and where all
+    are equal, which says nothing of how they spread."""
+    low, high = t_interval(share_R)
+    if not math.isfinite(low) or not np.ptp(share_R):
+        return None
+    return [max(0.0, low), min(1.0, high)]
 
 
 def _recall(system: str, mine: Frame) -> list[dict[str, Any]]:
@@ -118,7 +126,6 @@ def _cells(runs: Frame) -> list[dict[str, Any]]:
     for (system, size, items), mine in runs.groupby(["system", "parameters", "items"]):
         sums = ("searched", "shortened", "held_out_searched", "held_out_shortened")
         shares = ("memorized", "added", "unknown", "ratio", "saved_bits")
-        low, high = t_interval(mine.added)
         out.append(
             {
                 "system": str(system),
@@ -127,7 +134,7 @@ def _cells(runs: Frame) -> list[dict[str, Any]]:
                 "replicates": len(mine),
                 **{name: int(mine[name].sum()) for name in sums},
                 **{name: float(mine[name].mean()) for name in shares},
-                "added_interval": [max(0.0, low), min(1.0, high)] if math.isfinite(low) else None,
+                "added_interval": _interval(mine.added.to_numpy(float)),
                 "held_out": float(np.mean([np.mean(one) for one in mine.others])),
                 "held_out_ratio": float(mine.held_out_ratio.mean()),
             }

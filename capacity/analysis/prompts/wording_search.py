@@ -32,11 +32,9 @@ def _adds_said(row: Row) -> str:
     name = f"{_named(row)}share with a ratio above 1 by a searched prompt alone"
     if row["share"] is None:
         return f"{name}: **cannot tell** ({row['reason']})."
-    found = f"{percent(row['share'], 2)}, 95% " + (
-        f"[{percent(row['interval'][0], 2)}, {percent(row['interval'][1], 2)}]"
-        if row["interval"]
-        else "–"
-    )
+    found, interval = percent(row["share"], 2), row["interval"]
+    if interval:
+        found += f", 95% [{percent(interval[0], 2)}, {percent(interval[1], 2)}]"
     p = "" if row["p"] is None else f"; p = {p_value(row['p'])}"
     replicates = plural(row["replicates"], "replicate")
     if row["verdict"] == ADDS:

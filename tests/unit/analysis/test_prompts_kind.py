@@ -216,8 +216,10 @@ def test_what_a_search_adds_is_judged_by_replicates(runs):
     few = found(runs, searched=searched_of(tried, lambda run_id, _: one_only[run_id]))
     assert few.numbers["search"]["adds"][0]["verdict"] == analysis.UNKNOWN
     (none,) = found(runs, searched=searched_of(tried, lambda *_: 0.0)).numbers["search"]["adds"]
-    assert none["verdict"] == analysis.UNKNOWN and none["p"] is None
+    assert none["verdict"] == analysis.UNKNOWN and none["p"] is none["interval"] is None
     assert "search" not in found(runs).numbers
+    nothing = found(runs, searched=searched_of(tried, lambda *_: 0.0))
+    assert "nothing was found, which says nothing" in said(nothing)
 
 
 def test_recall_and_false_positives_of_a_search_are_counted_over_all_runs(runs):
