@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from capacity.certify.message import Message, order_bits
+from capacity.certify.message import Message
 
 STORED = 32  # bits of a weight in the file: fp32
 Claims = dict[str, Any]
@@ -29,7 +29,8 @@ def of(  # noqa: PLR0913  data, code, model, and what the run's record says
     """All numbers of a certificate, in bits where no unit is said.
 
     entropy    of the data by the distribution they were drawn from; of a set less log2 of the
-               number of its orders (log2 N! where all rows differ); of text the reference's code
+               number of its orders (log2 N! where all rows differ, so that names of people are
+               log2 C(N0, N) then); of text the reference's code
     ideal      sum of -log2 p of the softmax, of a set less the same
     tables     sum of -log2 of the whole-number tables' probabilities
     file       8 x bytes of the code
@@ -38,11 +39,12 @@ def of(  # noqa: PLR0913  data, code, model, and what the run's record says
                probability 2^-k at most, up to a factor below 1 + 2^-31: so few files of words of
                32 bits are as short (Kraft's inequality: Cover and Thomas, Elements of Information
                Theory, section 5.2)
+    parts      of people as a set, of names and of values what of entropy and tables is theirs
 
     recorded: the bits that the run's record has for the same data, and what they are called.
     """
     known = message.kind != "text"  # else the reference's code is of a set already
-    orders = order_bits(message.rows) if is_set and known else 0.0
+    orders = message.order_bits if is_set and known else 0.0
     entropy = message.bits - orders
     claimed = entropy - 8 * code_bytes
     total = parameters["total"]
@@ -63,7 +65,15 @@ def of(  # noqa: PLR0913  data, code, model, and what the run's record says
         "log2_p": min(0.0, -claimed),
         "rivals_bytes": rivals(message, is_set, code_bytes, weight_bytes),
         "recorded": None,
+        "parts": None,
     }
+    if message.kind == "people":
+        names = {"entropy_bits": message.name_bits - orders, "table_bits": bits["names"]}
+        values = {
+            "entropy_bits": entropy - names["entropy_bits"],
+            "table_bits": bits["tables"] - bits["names"],
+        }
+        out["parts"] = {"names": names, "values": values}
     if recorded is not None:
         out["recorded"] = recorded | {"difference": claimed / recorded["bits"] - 1}
     return out
@@ -86,7 +96,7 @@ def rivals(message: Message, is_set: bool, code_bytes: int, weight_bytes: int) -
         "xz": len(lzma.compress(table, preset=9 | lzma.PRESET_EXTREME)),
     }
     if is_set and message.kind != "text":
-        out["set"] = max(0, math.ceil((message.bits - order_bits(rows)) / 8))
+        out["set"] = max(0, math.ceil((message.bits - message.order_bits) / 8))
     return out | {"code": code_bytes, "weights": weight_bytes, "both": code_bytes + weight_bytes}
 
 

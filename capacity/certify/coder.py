@@ -38,7 +38,7 @@ def _packed(symbols: np.ndarray) -> bytes:
 
 
 class Writer:
-    """Codes known symbols; bits: sum of -log2 of their tables' probabilities."""
+    """Codes known symbols; bits: sum of -log2 of their tables' probabilities, also by block."""
 
     def __init__(self) -> None:
         library = _library()
@@ -46,6 +46,7 @@ class Writer:
         self._family = library.model.Categorical(perfect=False)
         self.bits = 0.0
         self.blocks: list[Block] = []
+        self.block_bits: list[float] = []
         self._symbols = hashlib.sha256()
         self._count, self._begin = 0, 0
 
@@ -62,6 +63,7 @@ class Writer:
 
     def end_block(self, name: str) -> None:
         """Names what was written since the last block."""
+        self.block_bits.append(self.bits - sum(self.block_bits))
         # the last two words may still change
         words = max(self._begin, self._encoder.num_words() - 2)
         self.blocks.append(

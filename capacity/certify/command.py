@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Asked:
     run: str
     output: Path
     as_set: bool = False
+    whole_texts: bool = False
     reference: str | None = None
     as_json: bool = False
 
@@ -66,13 +68,14 @@ class _Run:
 @dataclass(frozen=True)
 class _Coded:
     """A message by one model: what the header says of it, its bytes, rows as they come back, and
-    ideal bits and those of the tables."""
+    ideal bits and those of the tables, of people those of names alone."""
 
     about: dict[str, Any]
     content: bytes
     rows: np.ndarray
     ideal: float
     tables: float
+    names: float
 
 
 def certify(asked: Asked) -> int:
@@ -81,8 +84,11 @@ def certify(asked: Asked) -> int:
     folder.check_empty(output, "--output")
     beside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
+        began = time.perf_counter()
         header = _write(beside, asked)
+        coded = time.perf_counter()
         restore.restore(beside)  # what is not restored is not claimed
+        back = time.perf_counter()
         if output.is_dir():
             output.rmdir()
         files.make_folder(output.parent)
@@ -92,7 +98,8 @@ def certify(asked: Asked) -> int:
     if asked.as_json:
         print(json.dumps(header["claims"], indent=1, allow_nan=False))
     else:
-        print("\n".join(wording.lines(header, str(output))))
+        took = wording.seconds(coded - began, back - coded)
+        print("\n".join([*wording.lines(header, str(output)), *took]))
     return 0
 
 
@@ -101,9 +108,8 @@ def _write(place: Path, asked: Asked) -> folder.Header:
     run = _Run.of(asked.results, asked.run)
     other = None if asked.reference is None else _Run.of(asked.results, asked.reference)
     stack = Stack([run.config], torch.device("cpu"))
-    message = data.of_run(run.config, stack, None if other is None else other.config)
-    if asked.as_set and message.set_why is not None:
-        raise ConfigError(f"--set: {message.set_why}")
+    theirs = None if other is None else other.config
+    message = data.of_run(run.config, stack, theirs, asked.as_set, asked.whole_texts)
     coded = _code(run, stack.gpt, message, asked.as_set)
     contents = {folder.WEIGHTS: folder.read(run.weights), folder.CODE: coded.content}
     reference = None
@@ -115,6 +121,8 @@ def _write(place: Path, asked: Asked) -> folder.Header:
         message = replace(message, bits=8.0 * len(reference.content))
     if not message.whole:
         contents[folder.GIVEN] = folder.packed_given(message)
+    if message.grammar is not None:
+        contents[folder.GRAMMAR] = message.grammar.to_json()
     header: folder.Header = {
         "format": folder.FORMAT,
         "kind": message.kind,
@@ -135,7 +143,7 @@ def _write(place: Path, asked: Asked) -> folder.Header:
         "claims": claims.of(
             message,
             asked.as_set,
-            {"ideal": coded.ideal, "tables": coded.tables},
+            {"ideal": coded.ideal, "tables": coded.tables, "names": coded.names},
             sum(block["symbols"] for block in coded.about["blocks"]),
             len(contents[folder.CODE]),
             len(contents[folder.WEIGHTS]),
@@ -153,7 +161,8 @@ def _code(run: _Run, gpt: GPT, message: Message, as_set: bool) -> _Coded:
     """The message by the model of a run."""
     built, run_id = run.built(gpt), run.record["run_id"]
     model = Predictor(built, run.weights, run_id)
-    predictor = folder.speller(model, message.coded, message.list_N, message.lists)
+    spelled = message.coded, message.list_N, message.lists
+    predictor = folder.predictor(message.kind, model, message.grammar, spelled)
     writer, rows = Writer(), message.rows
     with restore.one_thread():
         if as_set:
@@ -162,7 +171,10 @@ def _code(run: _Run, gpt: GPT, message: Message, as_set: bool) -> _Coded:
             rows, ideal = code_list(writer, predictor, rows, message.coded, rows)
     content = writer.content()
     about = {"run_id": run_id, "built": asdict(built), "blocks": writer.blocks}
-    return _Coded(about, content, rows, ideal, writer.bits)
+    # of people a name is told in so many places as the longest has
+    places = message.grammar.name_lists.longest if message.grammar is not None else 0
+    names = sum(writer.block_bits[:places])
+    return _Coded(about, content, rows, ideal, writer.bits, names)
 
 
 def restored(place: Path, output: Path | None, as_json: bool) -> int:

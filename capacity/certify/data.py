@@ -10,16 +10,24 @@ import numpy as np
 
 from capacity.base.errors import ConfigError
 from capacity.base.words import joined
-from capacity.certify import people, texts
+from capacity.certify import biographies, people, texts
 from capacity.certify.message import Message
 from capacity.config import Config
 from capacity.settings.data import BiodData, BiosData, MixedData, TextData, UniformData
 from capacity.train.loop import Stack
 
 
-def of_run(config: Config, stack: Stack, reference: Config | None) -> Message:
-    """The data of a finished run, of text those that are compared with a reference; ConfigError for
-    kinds without a certificate."""
+def of_run(
+    config: Config, stack: Stack, reference: Config | None, as_set: bool, whole_texts: bool
+) -> Message:
+    """The data of a finished run, of text those that are compared with a reference, of people
+    values or whole texts; ConfigError for kinds without a certificate."""
+    if whole_texts and config.data.kind not in ("bios", "biod"):
+        raise ConfigError(
+            f"--texts: data.kind={config.data.kind}: whole texts are those of people whose "
+            "wording has known bits: data=bios with data.biographies=1, data=biod with "
+            "data.order=fixed; leave it out"
+        )
     if isinstance(config.data, TextData):
         return texts.canaries(config) if reference is None else texts.members(config, reference)
     if reference is not None:
@@ -37,6 +45,10 @@ def of_run(config: Config, stack: Stack, reference: Config | None) -> Message:
             f"data.value_zipf={config.data.value_zipf:g}: a certificate counts values as drawn "
             "alike from their lists; certify runs with data.value_zipf=0"
         )
+    if whole_texts:
+        return biographies.texts(config, stack)
+    if as_set and isinstance(config.data, BiosData | BiodData):
+        return biographies.everybody(config, stack)
     for kind, build in KINDS:
         if isinstance(config.data, kind):
             return build(config, stack)
@@ -84,7 +96,6 @@ def _people(config: Config, stack: Stack) -> Message:
         bits,
         f"log2 of the number of values of each attribute ({sizes}), {n:,} people, names given",
         config.rows,
-        set_why="values of people stand in the order of their names, which are given; leave it out",
         words=list(world.lexicon.content["tokens"]),
         lists=tuple(q.lists for q in asked),
         list_N=np.repeat(np.arange(len(asked)), n),
@@ -107,9 +118,20 @@ def recorded(message: Message, record: dict[str, Any]) -> dict[str, Any] | None:
     if message.kind == "uniform":
         held = record["measures"]["memorization"]["strict"]["bits"]
         return {"name": "strict memorized bits", "bits": held}
-    if message.people is not None and message.attributes is not None:
-        known, n = record["measures"].get("knowledge", {}), len(message.people)
-        if known.get("context") == "first" and known["people_asked"] == n:
-            held = n * sum(known["attributes"][name]["bits"] for name in message.attributes)
+    if message.attributes is not None:
+        known = record["measures"].get("knowledge", {})
+        n = len(message.people or message.rows)
+        if known.get("context") != "first" or known["people_asked"] != n:
+            return None
+        held = n * sum(known["attributes"][name]["bits"] for name in message.attributes)
+        if message.people is not None:
             return {"name": "bits of these values, a mean over templates", "bits": held}
+        held += message.name_bits - n * known["p1_nats"] / math.log(2)
+        return {"name": "bits of these names and values, a mean over templates", "bits": held}
+    known = record["measures"].get("wording")
+    if message.kind == "texts" and known is not None:
+        copies = known["fixed_texts"]
+        if known["people"] * copies == len(message.rows) and known["texts"] == copies:
+            code = len(message.rows) * known["shown"]["code_bits_per_text"]
+            return {"name": "bits of these texts without their ends", "bits": message.bits - code}
     return None

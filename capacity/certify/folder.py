@@ -4,6 +4,7 @@
     weights.safetensors   the run's final weights, fp32, by name
     code.bin              the coded data
     given.safetensors     tokens that both sides know, where not all are coded
+    grammar.json          lists, templates and orders of people's texts, where names are coded
     reference.safetensors, reference.bin    weights and code of the run that text is compared with
 
 A header has the digest of itself, so that no field of it can change unseen.
@@ -28,19 +29,22 @@ import capacity
 from capacity.base.errors import ConfigError
 from capacity.base.hardware import cpu_name
 from capacity.certify.coder import digest
+from capacity.certify.grammar import Grammar
 from capacity.certify.loops import Next
-from capacity.certify.message import Message
+from capacity.certify.message import KINDS, Message
+from capacity.certify.persons import People, Texts
 from capacity.certify.predictor import Predictor
 from capacity.certify.spelling import Lists, Spelling
 
 FORMAT = 1
 # of the second model, where what a run holds is told by comparison
 REFERENCE_WEIGHTS, REFERENCE_CODE = "reference.safetensors", "reference.bin"
-HEADER, WEIGHTS, CODE, GIVEN = (
+HEADER, WEIGHTS, CODE, GIVEN, GRAMMAR = (
     "header.json",
     "weights.safetensors",
     "code.bin",
     "given.safetensors",
+    "grammar.json",
 )
 FIELDS = ("kind", "order", "run_id", "built", "batch_rows", "rows", "places", "made", "files")
 FIELDS += (
@@ -116,11 +120,18 @@ def read_given(content: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray | Non
     return tensors["tokens"].astype(np.int64), coded, list_N, lists
 
 
-def speller(
-    model: Predictor, coded: np.ndarray, list_N: np.ndarray | None, lists: Sequence[Lists]
+def predictor(
+    kind: str,
+    model: Predictor,
+    grammar: Grammar | None,
+    spelled: tuple[np.ndarray, np.ndarray | None, Sequence[Lists]],
 ) -> Next:
-    """The model, or where values of lists are spelled the model within them, from the first coded
-    place of each row on."""
+    """What says the next token of rows of a kind: the model; where people are coded the model of
+    them; and where values of lists are, the model within those. spelled: coded places, of each row
+    which list, and lists; the first coded place of a row begins its value."""
+    coded, list_N, lists = spelled
+    if grammar is not None:
+        return (Texts if kind == "texts" else People)(model, grammar)
     if list_N is None:
         return model
     return Spelling(model, lists, list_N, coded.argmax(1))
@@ -155,6 +166,11 @@ def read_header(folder: Path) -> Header:
     if header.get("sha256") != _own(header) or any(name not in header for name in FIELDS):
         raise ConfigError(
             f"{path}: the header was changed: its digest is not its own; nothing was restored"
+        )
+    if header["kind"] not in KINDS:
+        raise ConfigError(
+            f"{path}: data of kind {header['kind']!r}; this version reads {', '.join(KINDS)}; "
+            "nothing was restored"
         )
     return header
 

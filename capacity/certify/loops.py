@@ -5,7 +5,8 @@ set   rows in no order, which saves log2 N! bits (and gives log2 c! back for c e
       tree of all prefixes a level after the other: at a prefix that n rows share, how many of them
       go on with each token is told by binary splits of the vocabulary, each by a binomial table,
       and of a prefix of one row the token itself. The cost of the splits is that of a multinomial
-      count, so that over all levels it telescopes to the list's minus log2 N! + sum log2 c!.
+      count, so that over all levels it telescopes to the list's minus log2 N! + sum log2 c!. A
+      prefix that has nothing left to say is a leaf, whatever its length.
 
 Shape letters: N rows, T places of a row, n rows or prefixes at once, V vocabulary.
 """
@@ -109,16 +110,24 @@ def _level(
     over their rows. known: of each row its prefix and its next token."""
     parents, tokens, counts, ideal = [], [], [], 0.0
     for first in range(0, len(prefixes_nt), at_once):
-        block = np.arange(first, min(first + at_once, len(prefixes_nt)))
-        table, bits = predict(prefixes_nt[block], block)
-        wanted = None
-        if known is not None:
-            wanted = np.zeros(table.shape, np.int64)
-            mine = (known[0] >= first) & (known[0] < first + at_once)
-            np.add.at(wanted, (known[0][mine] - first, known[1][mine]), 1)
-        counts_nV = _children(coder, table, count_n[block], wanted)
+        every = np.arange(first, min(first + at_once, len(prefixes_nt)))
+        over = predict.closed(prefixes_nt[every], every)
+        counts_nV = np.zeros((len(every), 1), np.int64)
+        counts_nV[over, 0] = count_n[every[over]]
+        block = every[~over]
+        if len(block):
+            table, bits = predict(prefixes_nt[block], block)
+            wanted = None
+            if known is not None:
+                wanted = np.zeros(table.shape, np.int64)
+                mine = np.isin(known[0], block)
+                np.add.at(wanted, (np.searchsorted(block, known[0][mine]), known[1][mine]), 1)
+            told_nV = _children(coder, table, count_n[block], wanted)
+            parent, token = np.nonzero(told_nV)
+            ideal += float((told_nV[parent, token] * bits[parent, token]).sum())
+            counts_nV = np.pad(counts_nV, ((0, 0), (0, table.shape[1] - 1)))
+            counts_nV[~over] = told_nV
         parent, token = np.nonzero(counts_nV)
-        ideal += float((counts_nV[parent, token] * bits[parent, token]).sum())
         parents.append(parent + first)
         tokens.append(token)
         counts.append(counts_nV[parent, token])

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from capacity.certify import tables
 
+Piece = tuple[int, ...]  # tokens
 STOP = 0  # token behind a value: the end of text, which no value has
 
 
@@ -28,27 +28,79 @@ class Predicts(Protocol):
     def __call__(self, prefixes_nt: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-@dataclass(frozen=True)
 class Lists:
-    """The values of one attribute: every choice of one piece of each part, in this order; a piece
-    is tokens, also none."""
+    """The values of one attribute, or all names: every choice of one piece of each part, in this
+    order; a piece is tokens, also none. Nothing is listed but the pieces, since there may be a
+    billion choices."""
 
-    parts: Sequence[Sequence[tuple[int, ...]]]
-    follows: dict[tuple[int, ...], set[int]] = field(default_factory=dict)
-    whole: set[tuple[int, ...]] = field(default_factory=set)
-    longest: int = 0
+    def __init__(self, parts: Sequence[Sequence[Piece]]) -> None:
+        self.parts = [list(part) for part in parts]
+        # of each part its pieces by their tokens, how long they are, and what goes on with what
+        self._pieces: list[dict[Piece, list[int]]] = []
+        self._lengths: list[list[int]] = []
+        self._begins: list[dict[Piece, set[int]]] = []
+        self._known: dict[Piece, set[int]] = {}
+        for part in self.parts:
+            where: dict[Piece, list[int]] = {}
+            begins: dict[Piece, set[int]] = {}
+            for i, piece in enumerate(part):
+                where.setdefault(piece, []).append(i)
+                for k, token in enumerate(piece):
+                    begins.setdefault(piece[:k], set()).add(token)
+            self._pieces.append(where)
+            self._lengths.append(sorted({len(piece) for piece in part}))
+            self._begins.append(begins)
 
-    @classmethod
-    def of(cls, parts: Sequence[Sequence[tuple[int, ...]]]) -> Lists:
-        """Of each beginning of a value the tokens that may follow, and which are whole."""
-        follows: dict[tuple[int, ...], set[int]] = {}
-        whole: set[tuple[int, ...]] = set()
-        for choice in itertools.product(*parts):
-            value = tuple(itertools.chain(*choice))
-            whole.add(value)
-            for i, token in enumerate(value):
-                follows.setdefault(value[:i], set()).add(token)
-        return cls(parts, follows, whole, max(map(len, whole)))
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest value."""
+        return sum(lengths[-1] for lengths in self._lengths)
+
+    def join(self, choice: Sequence[int]) -> Piece:
+        """The tokens of a choice of pieces."""
+        pieces = (part[i] for part, i in zip(self.parts, choice, strict=True))
+        return tuple(itertools.chain(*pieces))
+
+    def matches(self, tokens: Piece, at: int = 0) -> list[tuple[Piece, int]]:
+        """All values that stand in tokens from a place on: choice of pieces, and where it ends."""
+        found: list[tuple[Piece, int]] = [((), at)]
+        for where, lengths in zip(self._pieces, self._lengths, strict=True):
+            found = [
+                ((*choice, i), end + length)
+                for choice, end in found
+                for length in lengths
+                if end + length <= len(tokens)
+                for i in where.get(tokens[end : end + length], ())
+            ]
+        return found
+
+    def is_whole(self, begin: Piece) -> bool:
+        """Whether tokens are a value."""
+        return len(begin) in self._ends(begin)[-1]
+
+    def follows(self, begin: Piece) -> set[int]:
+        """The tokens that go on with the beginning of a value."""
+        if begin not in self._known:
+            ends = self._ends(begin)
+            parts = zip(ends, self._begins, strict=False)
+            self._known[begin] = {
+                token for at_k, part in parts for at in at_k for token in part.get(begin[at:], ())
+            }
+        return self._known[begin]
+
+    def _ends(self, begin: Piece) -> list[set[int]]:
+        """Where the first k parts may end in tokens, k from 0 on."""
+        out = [{0}]
+        for where, lengths in zip(self._pieces, self._lengths, strict=True):
+            out.append(
+                {
+                    at + n
+                    for at in out[-1]
+                    for n in lengths
+                    if at + n <= len(begin) and begin[at : at + n] in where
+                }
+            )
+        return out
 
     def packed(self) -> list[np.ndarray]:
         """Each part as int32 [pieces, tokens], -1 behind the last token of a piece."""
@@ -64,7 +116,7 @@ class Lists:
     @classmethod
     def unpacked(cls, parts: Sequence[np.ndarray]) -> Lists:
         """`packed` again."""
-        return cls.of([[tuple(row[row >= 0].tolist()) for row in part] for part in parts])
+        return cls([[tuple(row[row >= 0].tolist()) for row in part] for part in parts])
 
 
 class Spelling:
@@ -79,14 +131,15 @@ class Spelling:
         """Rows whose value is over, bool [n]: told by an end, or nothing longer begins so."""
         out = np.zeros(len(who_n), bool)
         for i, (spelled, known) in enumerate(self._at(prefixes_nt, who_n)):
-            out[i] = STOP in spelled or (spelled in known.whole and spelled not in known.follows)
+            over = STOP in spelled
+            out[i] = over or (known.is_whole(spelled) and not known.follows(spelled))
         return out
 
     def __call__(self, prefixes_nt: np.ndarray, who_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         table, bits = self.model(prefixes_nt)
         for i, (spelled, known) in enumerate(self._at(prefixes_nt, who_n)):
-            if spelled in known.whole:
-                table[i], bits[i] = _or_stop(table[i], bits[i], known.follows[spelled])
+            if known.is_whole(spelled):
+                table[i], bits[i] = or_stop(table[i], bits[i], known.follows(spelled))
         return table, bits
 
     def _at(
@@ -99,7 +152,7 @@ class Spelling:
         ]
 
 
-def _or_stop(
+def or_stop(
     table_V: np.ndarray, bits_V: np.ndarray, follows: set[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The probabilities of the longer values' tokens as they are, all others together as STOP."""

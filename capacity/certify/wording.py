@@ -19,6 +19,8 @@ CONVENTIONS = {  # by kind of data
     "uniform": "strict bits",
     "canaries": "strict bits",
     "values": "bits of values, names given",
+    "people": "bits of names and values",
+    "texts": "bits of names, values and wording",
     "text": "strict bits beyond the reference",
 }
 
@@ -31,12 +33,21 @@ def lines(header: dict[str, Any], place: str) -> list[str]:
         f"{place}: {c['rows']:,} {header['noun']} come back exactly, {what}, from the weights of "
         f"run {header['run_id']} and {c['file_bits'] // 8:,} bytes. {_held(header)}"
     )
-    out += ["", *_bits(c, order), "", *_recorded(c), *_chance(c, header["kind"]), "", *_rivals(c)]
-    return out
+    out += ["", *_bits(c, header), "", *_parts(c), *_recorded(c), *_chance(c, header["kind"]), ""]
+    return out + _rivals(c)
 
 
-def _bits(c: dict[str, Any], order: str) -> list[str]:
-    less = f", less {c['order_bits']:,.1f} bits of their order" if order == "set" else ""
+def seconds(coded: float, back: float) -> list[str]:
+    """How long both ways took, which is no part of a certificate."""
+    return wrap(f"Coded in {coded:,.1f} s, restored from its files in {back:,.1f} s.")
+
+
+def _bits(c: dict[str, Any], header: dict[str, Any]) -> list[str]:
+    less = ""
+    if header["order"] == "set":
+        less = f", less {c['order_bits']:,.1f} bits of their order"
+    if less and header["kind"] in ("people", "texts"):
+        less += ", so that the names are counted as log2 C(N0, N)"
     rows = [
         ("entropy", c["entropy_bits"], c["means"] + less),
         ("ideal", c["ideal_bits"], "sum of -log2 p by the softmax"),
@@ -48,6 +59,18 @@ def _bits(c: dict[str, Any], order: str) -> list[str]:
     for name, bits, words in rows:
         out += wrap(words, f"  {name:8s}{bits:>14,.1f}  ", " " * 26, WIDTH)
     return out
+
+
+def _parts(c: dict[str, Any]) -> list[str]:
+    """Of people what is held of names, and what of values."""
+    if c["parts"] is None:
+        return []
+    held = [
+        f"{part['entropy_bits'] - part['table_bits']:,.1f} of {part['entropy_bits']:,.1f} bits of "
+        f"{name}"
+        for name, part in c["parts"].items()
+    ]
+    return wrap(f"By the tables the model holds {' and '.join(held)}.")
 
 
 def _recorded(c: dict[str, Any]) -> list[str]:

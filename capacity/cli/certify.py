@@ -20,7 +20,13 @@ def add_certify(verb: arguments.Verb) -> None:
         "--set",
         action="store_true",
         dest="as_set",
-        help="the data without their order, which saves log2 N! bits",
+        help="the data without their order, which saves log2 N! bits; of people the names as well",
+    )
+    sub.add_argument(
+        "--texts",
+        action="store_true",
+        dest="whole_texts",
+        help="of people with fixed texts: these texts as a whole, not only their values",
     )
     sub.add_argument(
         "--reference",
@@ -45,6 +51,8 @@ def _certify(args: argparse.Namespace) -> int:
         raise ConfigError("certify: give a run and --output FOLDER, or --restore FOLDER")
     if args.restore is not None and args.as_set:
         raise ConfigError("--set: a certificate says itself whether it is of a set; leave it out")
+    if args.restore is not None and args.whole_texts:
+        raise ConfigError("--texts: a certificate says itself what it is of; leave it out")
     if args.restore is not None and args.reference is not None:
         raise ConfigError("--reference: a certificate has its reference with it; leave it out")
     if args.restore is None and args.output is None:
@@ -55,6 +63,12 @@ def _certify(args: argparse.Namespace) -> int:
         return command.restored(args.restore, args.output, args.json)
     return command.certify(
         command.Asked(
-            args.results, args.run_id, args.output, args.as_set, args.reference, args.json
+            args.results,
+            args.run_id,
+            args.output,
+            args.as_set,
+            args.whole_texts,
+            args.reference,
+            args.json,
         )
     )

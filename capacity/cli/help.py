@@ -249,8 +249,9 @@ CERTIFY_HELP = """\
 A file that proves what a run holds: its weights and a code from which the data
 that it was trained on come back exactly, in their order or as a set. Claimed
 bits are the data's entropy less the size of the code. What is printed was
-restored from the files first. Data: random tokens, values of people given their
-names, canaries, and text beside a run that has not seen it.
+restored from the files first. Data: random tokens; values of people given their
+names, as a set people with their names, and whole texts of fixed wording;
+canaries; and text beside a run that has not seen it.
 
 The code decodes on every machine: the forward pass is computed in operations
 whose bits IEEE 754 fixes. A changed file is refused with the block that changed.
@@ -259,6 +260,7 @@ examples:
   capacity certify 3f2a90c1d4e5 --output certificate
   capacity certify --restore certificate --output data.jsonl
   capacity certify 3f2a90c1d4e5 --set --output certificate-of-the-set --json
+  capacity certify 3f2a90c1d4e5 --texts --set --output of-whole-texts
   capacity certify 3f2a90c1d4e5 --reference 90c1d4e53f2a --output of-the-text
 """
 TABLE_HELP = """\

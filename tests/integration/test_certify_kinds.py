@@ -138,13 +138,6 @@ def test_what_is_given_says_nothing_of_the_values(train, certify):
         assert len(set(mine.sum(1).tolist())) == 1
 
 
-def test_values_have_an_order_that_the_names_give(train, results, capfd, tmp_path):
-    run = train(BIOS)["run_id"]
-    command = ["certify", run, "--set", "--output", str(tmp_path / "c"), "--results", str(results)]
-    assert main(command) == 2
-    assert "the order of their names" in one_line(capfd.readouterr().err)
-
-
 def test_values_of_strings_come_back(train, certify, tmp_path):
     record = train(BIOD)
     claims, folder = certify(record)

@@ -89,6 +89,28 @@ def test_a_set_saves_the_bits_of_its_orders_whatever_the_model(seed, n, length, 
     assert by_list.bits <= listed + 0.05
 
 
+class Ended(Chain):
+    """A chain whose rows are over behind token 0."""
+
+    def closed(self, prefixes, who):
+        return (prefixes == 0).any(1)
+
+
+@given(*sizes)
+def test_rows_that_end_are_leaves_of_the_tree(seed, n, length, vocab):
+    rows = rows_of(seed, n, length, vocab)
+    rows[np.logical_or.accumulate(rows == 0, axis=1)] = 0
+    model, told = Ended(vocab, seed, 1.0), rows != 0
+    told[:, 1:] |= rows[:, :-1] != 0  # an end is told once
+    told[:, 0] = True
+    back, listed, by_list, _ = through_list(model, rows)
+    assert np.array_equal(back, rows)
+    assert sum(block["symbols"] for block in by_list.blocks) == told.sum()
+    back, ideal, *_ = through_set(model, rows)
+    assert np.array_equal(back, rows[np.lexsort(rows.T[::-1])])
+    assert ideal == pytest.approx(listed - order_bits(rows), abs=1e-6)
+
+
 def test_a_file_is_as_long_as_its_tables_say_to_two_words():
     rows = rows_of(3, 400, 8, 7)
     for through in (through_list, through_set):
