@@ -112,13 +112,6 @@ class Config:
         return self.resolved.tiers(self.items)
 
     @property
-    def held_out_people(self) -> int:
-        """People who are asked and not trained on: as given, or all who are left out of a half."""
-        if getattr(self.data, "halved", False):
-            return self.items
-        return self.measure.held_out_people
-
-    @property
     def entropy_bits(self) -> float:
         """Bits of the data set: the entropy N S log2 V of uniform tokens, or R^max P of facts."""
         return self.resolved.bits(self.items)

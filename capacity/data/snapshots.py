@@ -50,12 +50,19 @@ def check(measure: Measure, steps: int, data: object) -> None:
         )
 
 
+def held_out_people(config: Config) -> int:
+    """People who are asked and not trained on: as given, or all who are left out of a half."""
+    if isinstance(config.data, BiosData) and config.data.halved:
+        return config.items
+    return config.measure.held_out_people
+
+
 def scored(config: Config) -> tuple[str, int]:
     """What each snapshot scores: its name, and tokens, of people at most: a question is no longer
     than a text."""
     measure, data = config.measure, config.data
     if isinstance(data, (BiosData, BiodData)):
-        asked = min(config.items, measure.people or config.items) + config.held_out_people
+        asked = min(config.items, measure.people or config.items) + held_out_people(config)
         attributes = data.attributes if isinstance(data, BiodData) else len(data.attribute_sizes)
         text = config.tokens / (config.items * config.exposures)
         return "person", round(asked * (1 + attributes * measure.contexts) * text)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from capacity.config import Config
 from capacity.data import resolve
+from capacity.data.snapshots import held_out_people
 from capacity.declare import registry
 from capacity.declare.field import Measure
 from capacity.measure import (
@@ -224,7 +225,7 @@ def _knowledge(stack: Stack, flat_P: Tensor, m: int, contexts: int, gpt: GPT | N
 def _knowledge_whole(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tuple[dict, Scores]:
     """With held-out people behind the others in the table, where some are asked for."""
     config, member = stack.configs[m], stack.feed.members[m]
-    contexts, more = config.measure.contexts, config.held_out_people
+    contexts, more = config.measure.contexts, held_out_people(config)
     part, trained = by_person(stack, flat_P, m, contexts)
     others = None
     if more:
@@ -243,7 +244,7 @@ def _knowledge_whole(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> tupl
 
 def _people(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     config = stack.configs[m]
-    if asked.scores is None or "person" not in asked.scores or not config.held_out_people:
+    if asked.scores is None or "person" not in asked.scores or not held_out_people(config):
         return None
     return people.measure(asked.scores, config.tiers)
 

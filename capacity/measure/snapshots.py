@@ -9,6 +9,7 @@ from torch import Tensor
 
 from capacity.base.scores import people_totals
 from capacity.base.snapshots import KINDS
+from capacity.data.snapshots import held_out_people
 from capacity.feed import split
 from capacity.measure import people, registry
 from capacity.measure import sequence_scores as sequences
@@ -47,7 +48,7 @@ def _text(stack: Stack, flat_P: Tensor, m: int) -> Columns:
 def _people(stack: Stack, flat_P: Tensor, m: int) -> Columns:
     """Trained people and those held out, as they are asked at the end."""
     config, member = stack.configs[m], stack.feed.members[m]
-    contexts, more = config.measure.contexts, config.held_out_people
+    contexts, more = config.measure.contexts, held_out_people(config)
     _, trained = registry.by_person(stack, flat_P, m, contexts)
     assert trained is not None
     tables = [trained]

@@ -11,6 +11,7 @@ from capacity.base.errors import ConfigError
 from capacity.base.scores import write_scores
 from capacity.config import Config, from_dict
 from capacity.data import cache as kept
+from capacity.data.snapshots import held_out_people
 from capacity.declare.quantization import asked
 from capacity.feed import used_rows
 from capacity.measure import (
@@ -71,7 +72,7 @@ def _besides(config: Config) -> dict[str, bool]:
     """By name of a measure that settings ask for, whether these do."""
     asked_for = config.measure
     return {
-        people.MEASURE.name: bool(config.held_out_people),
+        people.MEASURE.name: bool(held_out_people(config)),
         wording.MEASURE.name: asked_for.wording,
         fact_cells.MEASURE.name: asked_for.fact_cells,
         inside.MEASURE.name: bool(asked_for.inside),

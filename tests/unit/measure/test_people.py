@@ -15,7 +15,7 @@ from capacity.base.errors import ConfigError
 from capacity.base.scores import people_totals, read_scores
 from capacity.cli import dry_run
 from capacity.cli.main import main
-from capacity.data.snapshots import steps_of
+from capacity.data.snapshots import held_out_people, steps_of
 from capacity.data.tiers import Tier, Tiers
 from capacity.declare import registry as declared
 from capacity.fitting import separation
@@ -346,7 +346,7 @@ def test_a_tier_is_told_from_those_who_would_be_in_it(halves):
         score = -(name_N + values_N)
         wanted = separation.statistics(score[mine & seen], score[mine & ~seen])
         assert one["membership"]["nats"] == wanted
-    assert out["n_held_out"] == PEOPLE and configs[0].held_out_people == PEOPLE
+    assert out["n_held_out"] == PEOPLE and held_out_people(configs[0]) == PEOPLE
 
 
 @pytest.mark.long
