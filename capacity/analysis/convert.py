@@ -238,8 +238,10 @@ def items(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chain(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Schema 2 -> 3: plateaus of the ends are compared; files before compared none."""
-    return dict(old) | {"schema": 3, "ceilings": []}
+    """Schema 2 -> 3: plateaus of the ends are compared, and other counting has an interval; files
+    before compared none and had none."""
+    readings = [{"interval": None} | row for row in old.get("readings", [])]
+    return dict(old) | {"schema": 3, "ceilings": [], "readings": readings}
 
 
 LATER: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], dict[str, Any]]] = {

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ def analysed(planned: Sequence[Config], table: Frame, name: str) -> Finding:
         "ends": ends,
         "clocks": _clocks(mine, ends),
         "ceilings": ceilings(mine, ends),
-        "readings": _readings(mine),
+        "readings": _readings(mine, ends),
         "tuning": tuning,
         "full": sorted(mine.run_id[mine.full]),
         "rising": sorted(mine.run_id[rising(mine)]),
@@ -353,8 +353,11 @@ def _clocks(mine: Frame, ends: dict[str, Any] | None) -> dict[str, Any] | None:
     return out
 
 
-def _readings(mine: Frame) -> list[dict[str, Any]]:
-    """What further counting makes of the bits of a family, over all its runs: ratio of means."""
+def _readings(mine: Frame, ends: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """What further counting makes of the bits of a family, at the exposures of the chain: the ratio
+    of means with its interval over seeds, by `chain.step`, as if counting were a step."""
+    if ends is not None:
+        mine = mine[mine.exposures_planned == ends["exposures"]]
     out = []
     for key, column, words in (
         ("rows", "paper", "the paper's convention instead of strict bits"),
@@ -366,9 +369,18 @@ def _readings(mine: Frame) -> list[dict[str, Any]]:
             continue
         held = some.held.astype(float)
         other = some[column].astype(float) + (0.0 if column == "paper" else held)
-        by_size = (other / some.parameters).groupby(some["size"]).mean()
-        base = (held / some.parameters).groupby(some["size"]).mean()
-        if (base > 0).all() and (by_size > 0).all():
-            value = float(np.exp(np.log(by_size / base).mean()))
-            out.append({"family": key, "words": words, "ratio": value, "runs": len(some)})
+        cells = [some.parameters, some["exposures_planned"]]
+        both = pd.DataFrame({"held": held, "other": other}).div(some.parameters, axis=0)
+        groups = [part for _, part in both.groupby(cells, sort=True)]
+        found = chain.step([part.held for part in groups], [part.other for part in groups])
+        if found["value"] is not None:
+            out.append(
+                {
+                    "family": key,
+                    "words": words,
+                    "ratio": found["value"],
+                    "interval": found["interval"],
+                    "runs": len(some),
+                }
+            )
     return out

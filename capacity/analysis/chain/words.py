@@ -186,7 +186,7 @@ def _ceiling(fit: Mapping[str, Any]) -> list[str]:
 def _readings(fit: Mapping[str, Any]) -> list[str]:
     return [
         f"other counting: {BY_KEY[row['family']].called}, {row['words']}: "
-        f"{digits(row['ratio'])} times the bits ({plural(row['runs'], 'run')})."
+        f"{_read(row | {'value': row['ratio']})} times the bits ({plural(row['runs'], 'run')})."
         for row in fit["readings"]
     ]
 

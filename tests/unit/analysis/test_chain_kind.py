@@ -121,6 +121,8 @@ def test_planted_steps_are_found_and_multiply(runs):
     assert readings["rows"] == pytest.approx(32 / 31)
     assert readings["one text"] == pytest.approx(1.5)
     assert readings["new texts"] == pytest.approx(1.1)
+    for row in fit["readings"]:  # what is counted as well follows from what is held: no scatter
+        assert row["interval"] == pytest.approx([row["ratio"]] * 2) and row["runs"] == 6
     told = said(found(runs, noise=0.01))
     assert "biographies, new texts over those of random rows: 0.083" in told.replace("**", "")
 
