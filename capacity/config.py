@@ -375,7 +375,7 @@ def check(config: Config) -> None:
         )
     _check_execution(config.cluster, config.model, config.train)
     snapshots.check(config.measure, config.steps, config.data)
-    prompts.check(config.measure.prompts, config.data, config.model, config.rows)
+    prompts.check(config.measure, config.data, config.model, config.rows)
     if config.train.warmup_steps >= config.steps:
         given = config.train.exposures
         steps = f"the {config.steps} steps of train.exposures={given:g}" if given else ""

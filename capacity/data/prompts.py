@@ -1,4 +1,4 @@
-"""Whether all prompts of some tokens can be tried (standard library only)."""
+"""Whether all short prompts can be tried, and others searched for (standard library only)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ from capacity.base.errors import ConfigError
 
 if TYPE_CHECKING:
     from capacity.settings.data import Data
+    from capacity.settings.measure import Measure
     from capacity.settings.model import Model
 
 KINDS = ("uniform", "text")  # of data whose sequences a prompt may be for
 MOST = 2**24  # prompts: at V = 256 three tokens, some minutes for the smallest models on one core
 
 
-def check(longest: int, data: Data, model: Model, vocab_size: int) -> None:
+def check(measure: Measure, data: Data, model: Model, vocab_size: int) -> None:
     """ConfigError where `measure.prompts` asks for what cannot be tried, or for nothing that a
-    prompt could be for."""
+    prompt could be for, and where a search has no prompts to go on from."""
+    longest = measure.prompts
     if not longest:
+        if measure.prompt_search:
+            raise ConfigError(
+                f"measure.prompt_search={measure.prompt_search}: goes on where all short prompts "
+                "have been tried, of which measure.prompts=0 tries none; give measure.prompts=1 or "
+                "more, or measure.prompt_search=0"
+            )
         return
     asked, S = f"measure.prompts={longest}", data.seq_len
     if data.kind not in KINDS:

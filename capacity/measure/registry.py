@@ -25,6 +25,7 @@ from capacity.measure import (
     knowledge,
     mixture,
     people,
+    prompt_search,
     prompts,
     quantization,
     start,
@@ -58,6 +59,7 @@ class Asked:
     scores: Scores | None = None
     parts: dict[str, dict] = dataclasses.field(default_factory=dict)
     tuned: list[Tensor] = dataclasses.field(default_factory=list)  # on questions, once they are
+    tried: dict = dataclasses.field(default_factory=dict)  # short prompts, once they are
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,8 @@ def measure_all(
     text and people the table of single ones."""
     name = measure_of(stack.configs[m]).name
     part, scores = COMPUTED[name].whole(stack, flat_P, m, asked)
-    # tuned: of this member alone, also where `asked` serves several
-    out, asked = {name: part}, dataclasses.replace(asked, scores=scores, tuned=[])
+    # tuned, tried: of this member alone, also where `asked` serves several
+    out, asked = {name: part}, dataclasses.replace(asked, scores=scores, tuned=[], tried={})
     for besides, compute in BESIDES.items():
         if (part := compute(stack, flat_P, m, asked)) is not None:
             out[besides] = part
@@ -378,7 +380,16 @@ def _prompts(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
     if not config.measure.prompts:
         return None
     trained = stack.feed.member_tokens(m)
-    return prompts.measure(stack.gpt, flat_P, trained, config, stack.dtype)
+    asked.tried.update(prompts.measure(stack.gpt, flat_P, trained, config, stack.dtype))
+    return dict(asked.tried)
+
+
+def _prompt_search(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
+    config = stack.configs[m]
+    if not config.measure.prompt_search:
+        return None
+    trained = stack.feed.member_tokens(m)
+    return prompt_search.measure(stack.gpt, flat_P, trained, config, stack.dtype, asked.tried)
 
 
 def _quantization(stack: Stack, flat_P: Tensor, m: int, asked: Asked) -> dict | None:
@@ -471,6 +482,7 @@ BESIDES: dict[str, Callable[[Stack, Tensor, int, Asked], dict | None]] = {
     "extraction": _extraction,
     "inside": _inside,  # behind extraction, whose weights it asks
     "prompts": _prompts,
+    "prompt_search": _prompt_search,  # behind prompts, which it goes on from
     "quantization": _quantization,
     "tables": _tables,
     "start": _start,

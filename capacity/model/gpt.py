@@ -162,8 +162,11 @@ class GPT:
         c.watch = watch
         return self._behind(w, tokens_MBT, c), _mean(c.balance)
 
-    def _behind(self, w: Named, tokens_MBT: Tensor, c: Context) -> Tensor:
-        x_MND = self._embed(w, tokens_MBT)
+    def _behind(
+        self, w: Named, tokens_MBT: Tensor, c: Context, x_MND: Tensor | None = None
+    ) -> Tensor:
+        """x_MND: what stands for the embedding of the tokens, where it is given."""
+        x_MND = self._embed(w, tokens_MBT) if x_MND is None else x_MND
         for layer in list(range(self.model.n_layers)) * self.model.loops:
             x_MND = self.block(w, layer, x_MND, c)
         return self._norm(w, "norm", x_MND)
@@ -282,6 +285,25 @@ class GPT:
         ]
         values = torch.cat(parts)
         return values.view(*target_BT.shape, *values.shape[1:])
+
+    def prompt_gradients(
+        self, flat_P: Tensor, tokens_BT: Tensor, m: int, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """How the summed nll of the tokens from place m on would go with each token before it, to
+        first order: its gradient by their one-hot vectors, fp32 [B, m, V] (Ebrahimi et al., arXiv
+        1712.06751, section 3), for one member of a model with BOS; 1 <= m < T. It goes through the
+        embedding alone: what parts look up by tokens (a table of n-grams) is held fixed."""
+        assert self.bos, "rows without BOS predict no first token"
+        w, tokens_1BT = self._weights(flat_P.detach()[None], dtype), tokens_BT[None]
+        x_MND = self._embed(w, tokens_1BT).detach().requires_grad_()
+        behind_MND = self._behind(w, tokens_1BT, self.context(tokens_1BT), x_MND)
+        B, T = tokens_BT.shape
+        x_ND = behind_MND.view(B, T, -1)[:, m:].flatten(0, 1)
+        logits_NV = self._product(x_ND[None], self._table(w).transpose(1, 2))[0].float()
+        loss = F.cross_entropy(logits_NV, tokens_BT[:, m:].flatten(), reduction="sum")
+        (by_MND,) = torch.autograd.grad(loss, x_MND)
+        by_BmD = by_MND.view(B, T, -1)[:, 1 : m + 1].float()  # BOS stands in front
+        return by_BmD @ w["token.weight"][0].float().T
 
     def loss(
         self, flat_MP: Tensor, tokens_MBT: Tensor, dtype: torch.dtype = torch.float32

@@ -13,7 +13,15 @@ from capacity.config import Config, from_dict
 from capacity.data import cache as kept
 from capacity.declare.quantization import asked
 from capacity.feed import used_rows
-from capacity.measure import fact_cells, inside, people, prompts, quantization, wording
+from capacity.measure import (
+    fact_cells,
+    inside,
+    people,
+    prompt_search,
+    prompts,
+    quantization,
+    wording,
+)
 from capacity.measure import registry as measures
 from capacity.run import canary_snapshots
 from capacity.run.job import Job
@@ -68,4 +76,5 @@ def _besides(config: Config) -> dict[str, bool]:
         fact_cells.MEASURE.name: asked_for.fact_cells,
         inside.MEASURE.name: bool(asked_for.inside),
         prompts.MEASURE.name: bool(asked_for.prompts),
+        prompt_search.MEASURE.name: bool(asked_for.prompt_search),
     }

@@ -82,6 +82,24 @@ class Measure:
         low=2,
         high=2**20,
     )
+    prompt_search: int = setting(
+        0,
+        "steps of greedy coordinate gradient, of each length, in which prompts between those that "
+        "are all tried (measure.prompts) and the own beginning of a sequence are searched for; "
+        "0: none",
+        low=0,
+        high=2**20,
+    )
+    prompt_swaps: int = setting(
+        64, "exchanges of one token that a step of the search tries", low=1, high=2**16
+    )
+    prompt_top_k: int = setting(
+        128,
+        "tokens of a place that these are drawn from, the best by gradient; of the whole "
+        "vocabulary or more: random search",
+        low=1,
+        high=2**20,
+    )
     inside: int = setting(
         0,
         "bios with questions: so many people, whom no fine-tuning asks, and as many never trained "

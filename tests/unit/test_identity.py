@@ -106,6 +106,9 @@ OTHER = {
     "measure.lengths": (1,),
     "measure.prompts": 1,
     "measure.prompt_targets": 5,
+    "measure.prompt_search": 3,
+    "measure.prompt_swaps": 8,
+    "measure.prompt_top_k": 4,
     "extraction.steps": 5,
     "extraction.batch_size": 5,
     "extraction.lr": 0.1,
@@ -162,6 +165,7 @@ OTHER = {
 PARTNER = {"data.load": "data__n_sequences", "train.exposures": "train__steps"}
 ENGRAM = {"model__memory": "engram"}
 NEEDS = {
+    "measure.prompt_search": {"measure__prompts": 1},
     "data.zipf": {"data__zipf_tiers": 4},
     "data.zipf_tiers": {"data__zipf": 1.0},
     "model.channel_layers": {"model__channel": "stem", "model__n_layers": 2},

@@ -24,7 +24,7 @@ import pandas as pd
 from capacity.analysis import planned_runs
 from capacity.analysis.finding import Finding, Options, head
 from capacity.analysis.order_verdicts import AGREES, DIFFERS, UNKNOWN, judged
-from capacity.analysis.prompts import reading
+from capacity.analysis.prompts import reading, searching
 from capacity.analysis.table_checks import checked, rising
 from capacity.analysis.thresholds import RISING
 from capacity.base.files import plain
@@ -58,8 +58,10 @@ def analyse(study: Study, table: pd.DataFrame, results: Path, options: Options) 
     """The orders of a study of prompts. ValueError, in one line, for a table that cannot be
     judged."""
     checked(table, INPUTS, ["gain_last_tenth"], "judge")
-    measured = planned_runs.measured(table, results, "prompts")
-    return analysed(study.runs, table, measured, study.name)
+    measured, searched = (
+        planned_runs.measured(table, results, name) for name in ("prompts", "prompt_search")
+    )
+    return analysed(study.runs, table, measured, study.name, searched)
 
 
 def analysed(
@@ -67,8 +69,10 @@ def analysed(
     table: Frame,
     measured: Mapping[str, Mapping[str, Any]],
     name: str,
+    searched: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Finding:
-    """`analyse` of planned runs, their table, and what their records say of prompts."""
+    """`analyse` of planned runs, their table, and what their records say of prompts, and where
+    longer ones were searched for, of these."""
     table = checked(table, INPUTS, ["gain_last_tenth"], "judge")
     known = reading.described(planned)
     found = reading.outcomes(planned, known, measured)
@@ -100,6 +104,14 @@ def analysed(
         "rising": sorted(still),
         **planned_runs.unfinished(runs),
     }
+    if searched:
+        of_search = searching.outcomes(found, searched, planned[0].data.seq_len)
+        numbers["search"] = searching.numbers(of_search, searched) | {
+            "false_positives": [
+                _false_positives(str(system), mine)
+                for system, mine in of_search.groupby("system", sort=True)
+            ]
+        }
     shown = runs.sort_values(["system", "parameters", "items", "replicate", "run_id"])
     return Finding("prompts", "fit.json", plain(numbers), {"runs.csv": shown})
 

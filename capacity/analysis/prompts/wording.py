@@ -17,6 +17,7 @@ from capacity.analysis.document import (
     Section,
 )
 from capacity.analysis.finding import Finding
+from capacity.analysis.prompts import wording_search
 from capacity.analysis.prompts.analysis import (
     AGREES,
     ALPHA,
@@ -50,17 +51,26 @@ def columns(runs: pandas.DataFrame) -> Sequence[RunColumn]:
 def document(finding: Finding) -> Document:
     """The document of a study of prompts; finding: of `analysis.analyse`."""
     fit = finding.numbers
+    search = fit.get("search")
     sections = [
         Section("orders", "Orders, by permutation within replicates", [_orders(fit)]),
         Section("shares", "Members that a short prompt brings out", [_shares(fit)]),
         Section("codes", "Bits saved by prompts, and by the model's own code", [_codes(fit)]),
     ]
+    if search:
+        sections.append(wording_search.section(search, fit["seq_len"]))
     return Document(
         f"Shortest prompts in {fit['study']}",
         [
             *(_order_said(fit, row) for row in fit["orders"]),
             *(_false_said(row) for row in fit["false_positives"]),
             *(_codes_said(row) for row in fit["codes"]),
+            *(wording_search.said(search) if search else []),
+            *(
+                [_false_said(row, "of the search") for row in search["false_positives"]]
+                if search
+                else []
+            ),
             "The published shares (arXiv 2404.15146: of famous quotes 47% in Pythia-1.4B, mean "
             "ratio 1.17; of random strings none, 0.21): **cannot tell** at this size.",
         ],
@@ -75,8 +85,21 @@ def document(finding: Finding) -> Document:
             "gradients, so that a failure tells nothing; here it takes the place of the first "
             f"tokens, and of up to {plural(fit['longest'], 'token')} every one is tried.",
             "A sequence without such a prompt counts as memorized only if its own beginning of "
-            "less than half brings out the rest; longer prompts that are not its own are not "
-            "tried, so that shares with a ratio above 1 are lower bounds.",
+            "less than half brings out the rest; longer prompts that are not its own are "
+            + (
+                "searched for, and what that adds is told apart"
+                if search
+                else "not tried, so that shares with a ratio above 1 are lower bounds"
+            )
+            + ".",
+            *(
+                [
+                    "A search bounds the shortest prompt from above: where it finds none, nothing "
+                    "is said (unknown)."
+                ]
+                if search
+                else []
+            ),
         ],
         _conventions(fit),
         {"memorized": "Share of members with a ratio above 1 against the data per parameter"},
@@ -116,6 +139,7 @@ def _conventions(fit: Row) -> list[tuple[str, str]]:
             "two-sided, permutation of the values of an axis within replicates; the statistic is "
             "the least-squares trend; of each order alone, not corrected for their number",
         ),
+        *([wording_search.convention(fit["search"])] if fit.get("search") else []),
         P_TOTAL,
     ]
 
@@ -142,7 +166,7 @@ def _order_said(fit: Row, row: Row) -> str:
     return f"{name}: **{way}**, {said} ({ends_of}; {p})."
 
 
-def _false_said(row: Row) -> str:
+def _false_said(row: Row, of: str = "") -> str:
     found = (
         f"{row['hits']:,} of {row['trials']:,} held-out sequences, 95% "
         f"[{percent(row['interval'][0], 2)}, {percent(row['interval'][1], 2)}]"
@@ -151,7 +175,7 @@ def _false_said(row: Row) -> str:
         AGREES: "none is called memorized, **as published**",
         UNKNOWN: "too few to tell: **cannot tell**",
     }.get(row["verdict"], "some are called memorized, **against what is published**")
-    return f"{_named(row)}false positives: {word} ({found})."
+    return f"{_named(row)}{' '.join(['false positives', of]).strip()}: {word} ({found})."
 
 
 def _codes_said(row: Row) -> str:

@@ -10,7 +10,7 @@ import pytest
 from capacity import run_table
 from capacity.analysis import kinds
 from capacity.analysis.prompts import analysis, reading
-from capacity.measure import prompts
+from capacity.measure import prompt_search, prompts
 from capacity.report import markdown
 from capacity.report import text as terminal
 from capacity.study import load_study
@@ -65,8 +65,32 @@ def bounded(run, rng):
     return float(np.clip(CAPACITY / load - 0.2, 0.02, 0.98))
 
 
-def found(runs, share=bounded, gain=0.0, **planted):
-    return analysis.analysed(runs, table(runs, gain), measured(runs, share, **planted), "study")
+def found(runs, share=bounded, gain=0.0, searched=None, **planted):
+    told = measured(runs, share, **planted)
+    return analysis.analysed(runs, table(runs, gain), told, "study", searched)
+
+
+def searched_of(measures, added, hits=0):
+    """What a search says behind these: added(run_id, rng) of members without a prompt get one of
+    ten tokens; hits: of as many replicates' first held-out sequence one of 15."""
+    out = {}
+    for number, (run_id, m) in enumerate(measures.items()):
+        rng = np.random.default_rng(number)
+        one = {"steps": 40, "swaps": 64, "top_k": 128, "sequences": m["sequences"]}
+        for name in ("members", "held_out"):
+            shortest, own = (np.array(m[name][key]) for key in ("shortest", "own"))
+            bound = np.where(shortest > 0, shortest, own)
+            if name == "members":
+                bound[(shortest == 0) & (rng.random(len(own)) < added(run_id, rng))] = 10
+            elif number < hits:
+                bound[0] = 15
+            one[name] = prompt_search._side(bound, shortest, own, (S, V, M))
+        one["recall"] = {
+            "2": {"sequences": 4, "found": 0.75, "interval": [0.1, 0.9], "by_chance": 0.05},
+            "15": {"sequences": 8, "found": 0.0, "interval": [0.0, 0.5], "by_chance": 0.0},
+        }
+        out[run_id] = one
+    return out
 
 
 def verdicts(one):
@@ -169,3 +193,53 @@ def test_different_lengths_are_no_study_and_runs_without_prompts_neither(runs):
     other = load_study("items/prompts@pocket", ["measure.prompts=1"]).runs
     with pytest.raises(ValueError, match=r"measure\.prompts is 1 and 2"):
         reading.described([*runs, *other])
+
+
+def test_what_a_search_adds_is_judged_by_replicates(runs):
+    tried = measured(runs, bounded)
+    some = found(runs, searched=searched_of(tried, lambda *_: 0.1))
+    (row,) = some.numbers["search"]["adds"]
+    missing = np.mean(
+        [np.mean(np.array(tried[r.run_id]["members"]["shortest"]) == 0) for r in runs]
+    )
+    assert row["verdict"] == "adds" and row["p"] == pytest.approx(2 / 2**6)
+    assert row["share"] == pytest.approx(0.1 * missing, rel=0.3)
+    assert row["interval"][0] > 0
+    cells = some.numbers["search"]["cells"]
+    for cell, before in zip(cells, some.numbers["cells"], strict=True):
+        assert cell["memorized"] == pytest.approx(before["memorized"]["mean"] + cell["added"])
+        assert cell["unknown"] == pytest.approx(before["unknown"] - cell["added"])
+        assert cell["searched"] == 6 * cell["items"] - round(
+            6 * cell["items"] * before["within"]["mean"]
+        )
+    one_only = {tried_id: 0.5 * (i == 0) for i, tried_id in enumerate(tried)}
+    few = found(runs, searched=searched_of(tried, lambda run_id, _: one_only[run_id]))
+    assert few.numbers["search"]["adds"][0]["verdict"] == analysis.UNKNOWN
+    (none,) = found(runs, searched=searched_of(tried, lambda *_: 0.0)).numbers["search"]["adds"]
+    assert none["verdict"] == analysis.UNKNOWN and none["p"] is none["interval"] is None
+    assert "search" not in found(runs).numbers
+    nothing = found(runs, searched=searched_of(tried, lambda *_: 0.0))
+    assert "nothing was found, which says nothing" in said(nothing)
+
+
+def test_recall_and_false_positives_of_a_search_are_counted_over_all_runs(runs):
+    one = found(runs, searched=searched_of(measured(runs, bounded), lambda *_: 0.1))
+    two, border = one.numbers["search"]["recall"]
+    assert (two["sequences"], two["found"]) == (4 * 36, 3 * 36)
+    assert two["interval"][0] < 0.75 < two["interval"][1]
+    assert (border["sequences"], border["found"], border["interval"][0]) == (8 * 36, 0, 0.0)
+    (false,) = one.numbers["search"]["false_positives"]
+    assert (false["hits"], false["verdict"]) == (0, analysis.AGREES)
+    bad = found(runs, searched=searched_of(measured(runs, bounded), lambda *_: 0.0, hits=1))
+    (false,) = bad.numbers["search"]["false_positives"]
+    assert (false["hits"], false["verdict"]) == (1, analysis.DIFFERS)
+    assert "recall: of 144 members that have a prompt of 2 tokens" in said(one)
+    assert "## What a search for longer prompts adds" in markdown.render(kinds.document(one))
+    assert all(len(line) <= 80 for line in terminal.render(kinds.document(one)).splitlines())
+
+
+def test_searches_of_different_budgets_are_not_one(runs):
+    searched = searched_of(measured(runs, bounded), lambda *_: 0.1)
+    next(iter(searched.values()))["steps"] = 41
+    with pytest.raises(ValueError, match="40/64/128 and 41/64/128"):
+        found(runs, searched=searched)
