@@ -6,17 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from capacity.settings import popularity
+from capacity.settings import named, popularity
 from capacity.settings.field import setting
+from capacity.settings.named import LARGEST, Named
 from capacity.settings.tiers import tiers as _tiers
 from capacity.settings.tiers import zipf as _zipf
 from capacity.settings.tiers import zipf_tiers as _zipf_tiers
 
-LARGEST = 2**40
-
 
 @dataclass(frozen=True)
-class BiosData:
+class BiosData(Named):
     """bioS(N), synthetic biographies (Physics of Language Models 3.3, arXiv 2404.05405, section
     2.2), and its variants.
 
@@ -24,26 +23,13 @@ class BiosData:
     main one, which is measured, and another one of other people (junk, celebrities), which is not.
     """
 
-    bos: ClassVar[bool] = False  # windows of a stream; EOS stands in front of every biography
-    unit: ClassVar[str] = "people"
-    size_key: ClassVar[str] = "n_people"
-
     kind: str = setting("bios", "which generator", choices=("bios",))
     n_people: int | None = setting(
         None, "N, people who are measured (or give data.load)", low=1, high=LARGEST
     )
-    load: float | None = setting(
-        None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9
-    )
-    skip: int = setting(
-        0,
-        "people of this seed before the first one: worlds of one seed and the same lists that skip "
-        "each other's people have nobody in common",
-        low=0,
-        high=LARGEST,
-        neutral=0,
-    )
-    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    load: float | None = named.load()
+    skip: int = named.skip_people()
+    seq_len: int = named.seq_len()
     pools_dir: str | None = setting(None, "folder of value lists; empty: the lists of this package")
     templates_file: str | None = setting(None, "sentence templates; empty: those of this package")
     lexicon: str | None = setting(
@@ -69,9 +55,9 @@ class BiosData:
     questions: bool = setting(
         False, "rows for the words of questions as well, which extraction needs"
     )
-    first_names: int = setting(400, "first names", low=1)
-    middle_names: int = setting(400, "middle names; 0: none", low=0)
-    last_names: int = setting(1000, "last names", low=1)
+    first_names: int = named.first_names()
+    middle_names: int = named.middle_names()
+    last_names: int = named.last_names()
     months: int = setting(12, "months of birth", low=1, high=12)
     days: int = setting(28, "days of birth", low=1, high=28)
     years: int = setting(200, "years of birth from 1900 on; 0: no birth dates", low=0, high=200)
@@ -123,11 +109,6 @@ class BiosData:
     zipf: float = _zipf()
     zipf_tiers: int = _zipf_tiers()
     value_zipf: float = popularity.value_zipf()
-
-    @property
-    def n_names(self) -> int:
-        """N0, different full names."""
-        return self.first_names * max(1, self.middle_names) * self.last_names
 
     @property
     def attribute_sizes(self) -> dict[str, int]:

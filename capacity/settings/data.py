@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from capacity.settings import canaries as kinds_of_canaries
-from capacity.settings import timed_facts
-from capacity.settings.bios import LARGEST, BiosData, MixedData
+from capacity.settings import named, timed_facts
+from capacity.settings.bios import BiosData, MixedData
 from capacity.settings.field import setting
 from capacity.settings.fresh import CopyData, FreshData, MqarData
+from capacity.settings.named import LARGEST
 from capacity.settings.tiers import tiers as _tiers
 from capacity.settings.tiers import zipf as _zipf
 from capacity.settings.tiers import zipf_tiers as _zipf_tiers
@@ -43,47 +44,30 @@ class UniformData(_Sequences):
     tiers: tuple[str, ...] = _tiers()
     zipf: float = _zipf()
     zipf_tiers: int = _zipf_tiers()
-    skip: int = setting(
-        0,
+    skip: int = named.skip(
         "sequences of this seed before the first one: data sets of one seed that skip each other's "
-        "have none in common",
-        low=0,
-        high=LARGEST,
-        neutral=0,
+        "have none in common"
     )
 
 
 @dataclass(frozen=True)
-class BiodData:
+class BiodData(named.Named):
     """bioD(N, K, C, D, L, T) (Physics of Language Models 3.3, Definition 2.2): names and K
     attributes of C chunks, each chunk one of D strings of L symbols over an alphabet of T; every
     symbol is one token by construction."""
 
-    bos: ClassVar[bool] = False
-    unit: ClassVar[str] = "people"
-    size_key: ClassVar[str] = "n_people"
-
     kind: str = setting("biod", "which generator", choices=("biod",))
     n_people: int | None = setting(None, "N, people (or give data.load)", low=4, high=LARGEST)
-    load: float | None = setting(
-        None, "R^max: bits of data per parameter (total), instead of n_people", above=0.0, high=1e9
-    )
-    skip: int = setting(
-        0,
-        "people of this seed before the first one: worlds of one seed and the same lists that skip "
-        "each other's people have nobody in common",
-        low=0,
-        high=LARGEST,
-        neutral=0,
-    )
-    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    load: float | None = named.load()
+    skip: int = named.skip_people()
+    seq_len: int = named.seq_len()
     pools_dir: str | None = setting(None, "folder of name lists; empty: the lists of this package")
     lexicon: str | None = setting(
         None, "digest of the compiled names and tokens; filled in by itself"
     )
-    first_names: int = setting(400, "first names", low=1)
-    middle_names: int = setting(400, "middle names; 0: none", low=0)
-    last_names: int = setting(1000, "last names", low=1)
+    first_names: int = named.first_names()
+    middle_names: int = named.middle_names()
+    last_names: int = named.last_names()
     attributes: int = setting(6, "K, attributes per person", low=1, high=1000)
     chunks: int = setting(1, "C, chunks per value", low=1, high=1000)
     diversity: int = setting(100, "D, different strings per attribute", low=1, high=10**6)
@@ -116,10 +100,6 @@ class BiodData:
     zipf: float = _zipf()
     zipf_tiers: int = _zipf_tiers()
 
-    @property
-    def n_names(self) -> int:
-        return self.first_names * max(1, self.middle_names) * self.last_names
-
 
 @dataclass(frozen=True)
 class CorpusData:
@@ -144,7 +124,7 @@ class CorpusData:
     n_names: float | None = setting(
         None, "N0, size of the space of names; empty: names count no bits", low=1
     )
-    seq_len: int = setting(512, "predicted tokens per window of the stream", low=8, high=65536)
+    seq_len: int = named.seq_len()
     lexicon: str | None = setting(None, "digest of the compiled corpus; filled in by itself")
     tokenizer: str = setting(
         "bpe",

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import signal
 import socket
@@ -111,6 +112,7 @@ def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue:
     if not plan.todo:
         print(f"nothing to submit; see: capacity status {order.name}")
         return 0
+    _check_waiting(plan, queue)
     sent: list[tuple[Job, str]] = []
     for job in (_called(job, plan.study) for job in plan.jobs):
         submission = submissions.new(results, order, job)
@@ -129,6 +131,22 @@ def _submit(plan: planning.Plan, order: submissions.Order, results: Path, queue:
             f"            {submission.folder}/submit.sbatch"
         )
     return 0
+
+
+def _check_waiting(plan: planning.Plan, queue: ModuleType) -> None:
+    """ConfigError, before anything is submitted, where a job has to wait for another one and the
+    launcher cannot be told so."""
+    waits = any(job.round > plan.jobs[0].round or _before(plan, job, []) for job in plan.jobs)
+    if not waits or queue.__name__ in submissions.LAUNCHERS.values():
+        return
+    asked = inspect.signature(queue.submit).parameters.values()
+    if not any(p.name == "after" or p.kind is inspect.Parameter.VAR_KEYWORD for p in asked):
+        raise ConfigError(
+            f"cluster.launcher={queue.__name__}: {queue.__file__}: submit has no argument after, "
+            "and jobs of this study begin with the weights of others and have to wait for them; "
+            "allowed: submit(submission, cluster, time_s, mem, after=()), see "
+            "capacity/sweep/slurm.py"
+        )
 
 
 def _before(plan: planning.Plan, job: Job, sent: Sequence[tuple[Job, str]]) -> list[str]:

@@ -60,7 +60,8 @@ def pair(runs: Runs, a: Frame, b: Frame, named: set[str]) -> Paired:
         matched = pairing.matched(a, b, equal, equal_if_any=settings)
     except pairing.SeveralPartners as error:
         raise ValueError(_several(runs, error)) from None
-    both = matched.frame
+    # one block a dtype: pandas warns of a column more in a merged frame of hundreds of blocks
+    both = matched.frame.copy()
     if both.empty:
         raise ValueError(f"no pair: no run of A has one of B with equal {', '.join(equal)}")
     also = [c for c in matched.unequal if c not in named]

@@ -306,6 +306,7 @@ def test_what_is_listed_can_be_named(gated, planted_people):
     ) == {"GPT2", "GPT2 1/4", "GPT2 no MLP", "LLaMA", "Mistral"}
 
 
+@pytest.mark.filterwarnings("error::pandas.errors.PerformanceWarning")
 def test_several_partners_have_to_be_told_apart(tmp_path):
     study = write(tmp_path, tmp_path / "r", PEOPLE.replace("best_over: [train.lr]\n", ""))
     with pytest.raises(

@@ -7,8 +7,10 @@ import pytest
 
 from capacity import records
 from capacity.base.errors import ConfigError
+from capacity.cli.main import main
 from capacity.study import load_study
 from capacity.sweep import commands, plan, pool, slurm, submissions
+from command_line import one_line
 from outcomes import bench, outcome  # noqa: F401
 from sweeps import PINS
 
@@ -141,6 +143,39 @@ def test_a_queue_lets_jobs_of_later_rounds_wait(study, here, monkeypatch):
     monkeypatch.setattr(submissions, "alive", lambda *args: {})
     assert commands.sweep("s.yaml", ["cluster=slurm", "cluster.gpus=0"], here, False, False) == 0
     assert sent == [(), ("--dependency=afterany:101",), ("--dependency=afterany:101:102",)]
+
+
+def launcher(place, argument):
+    """A queue in one file, whose submit writes down what it is told to wait for."""
+    place.write_text(f"""
+def submit(submission, cluster, time_s, mem{argument}):
+    told = str(locals().get("after", ()))
+    with open(__file__ + ".sent", "a") as file:
+        file.write(told + chr(10))
+    return str(len(open(__file__ + ".sent").readlines()))
+
+def elements(submissions): return {{}}
+def end(submission, index): return "COMPLETED"
+def cancel(job, indices): pass
+""")
+
+
+def test_a_launcher_that_cannot_let_jobs_wait_is_one_line(study, here, monkeypatch, capsys):
+    study()
+    monkeypatch.syspath_prepend(here)
+    launcher(here / "queue_without.py", "")
+    launcher(here / "queue_with.py", ", after=()")
+    launcher(here / "queue_of_any.py", ", **more")
+    sweep = ["sweep", "s.yaml", "cluster=slurm", "cluster.gpus=0", "--results", str(here / "r")]
+    assert main([*sweep, "cluster.launcher=queue_without"]) == 2
+    message = one_line(capsys.readouterr().err)
+    assert "cluster.launcher=queue_without" in message and "submit has no argument after" in message
+    assert not list((here / "r").rglob("submission.json")) and not list(here.glob("*.sent"))
+    assert main([*sweep, "cluster.launcher=queue_with"]) == 0
+    told = (here / "queue_with.py.sent").read_text().splitlines()
+    assert told == ["()", "['1']", "['1', '2']"]
+    sweep[-1] = str(here / "other")
+    assert main([*sweep, "cluster.launcher=queue_of_any"]) == 0
 
 
 def test_runs_whose_start_failed_wait_and_others_of_their_stack_do_not(study, here):
