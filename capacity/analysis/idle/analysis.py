@@ -150,11 +150,13 @@ def _law(
     dense, parts = full[full.system == PLAIN], full[full.system == system]
     if dense.empty or parts.empty:
         lacks = "the plain model of the same form" if dense.empty else system
-        why = (
-            "none is planned"
-            if not (mine.system == (PLAIN if dense.empty else system)).any()
-            else ("none finished full of data, by a recipe that was chosen")
-        )
+        asked = (runs.condition == condition) & (runs.form == form)
+        asked &= runs.system == (PLAIN if dense.empty else system)
+        why = "none finished full of data, by a recipe that was chosen"
+        if not asked.any():
+            why = "none is planned"
+        elif not (runs.status[asked] == "finished").any():
+            why = "none has finished"
         return law | {"reason": f"no run of {lacks} measures capacity: {why}"}
     if full.model.nunique() < 3:
         return law | {"reason": f"{full.model.nunique()} models; an interval over models needs 3"}

@@ -134,6 +134,10 @@ def test_plain_models_alone_or_of_another_form_give_no_kappa(pair):
     assert law["reason"] == (
         "no run of the plain model of the same form measures capacity: none is planned"
     )
+    rows = table(plan())
+    system = rows.run_id.map(reading.described(plan(), BEST).set_index("run_id").system)
+    missing = rows.assign(status=np.where(system == "engram", "missing", rows.status))
+    assert laws(plan(), missing)["engram"]["reason"].endswith("capacity: none has finished")
     one_size = plan(widths=(16,))
     assert laws(one_size)["engram"]["reason"] == "2 models; an interval over models needs 3"
 
