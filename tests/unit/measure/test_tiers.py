@@ -145,25 +145,42 @@ def test_a_table_has_columns_by_tier(finished):
     assert row["exposures_mean"] == record["training"]["exposures_mean"]
 
 
-def test_a_resumed_run_with_tiers_is_the_same_bit_for_bit(finished, tmp_path):
-    results, config, record = finished
-    for at in (31, 150):
+def stopped(config, results, *stops):
+    """Run a config, interrupted after so many polls of each start, to its end."""
+    for at in stops:
         seen = []
 
         def stop(at=at, seen=seen):
             seen.append(1)
             return len(seen) > at
 
-        assert run(config, tmp_path, stop) == {config.run_id: "interrupted"}
-    assert run(config, tmp_path) == {config.run_id: "finished"}
-    again = records.read(tmp_path, config.run_id)
+        assert run(config, results, stop) == {config.run_id: "interrupted"}
+    assert run(config, results) == {config.run_id: "finished"}
+    return records.read(results, config.run_id)
+
+
+def files(results, config, *names):
+    return [(records.run_dir(results, config.run_id) / name).read_bytes() for name in names]
+
+
+def test_a_resumed_run_with_tiers_is_the_same_bit_for_bit(finished, tmp_path):
+    results, config, record = finished
+    again = stopped(config, tmp_path, 31, 150)
     assert again["measures"] == record["measures"]
     assert again["training"]["tiers"] == record["training"]["tiers"]
-    one, two = (
-        (records.run_dir(where, config.run_id) / "weights.safetensors").read_bytes()
-        for where in (results, tmp_path)
-    )
-    assert one == two
+    weights = "weights.safetensors"
+    assert files(results, config, weights) == files(tmp_path, config, weights)
+
+
+@pytest.mark.parametrize("more", ["data.trained_on=half", "data.value_zipf=1.0"])
+def test_halves_and_skewed_values_resume_bit_for_bit(tmp_path, more):
+    config = load([*SKEWED, "train.exposures=20", more])
+    record = stopped(config, tmp_path / "whole")
+    again = stopped(config, tmp_path / "cut", 57)
+    assert again["measures"] == record["measures"]
+    assert again["training"]["tiers"] == record["training"]["tiers"]
+    kept = ("weights.safetensors", "scores.safetensors")
+    assert files(tmp_path / "whole", config, *kept) == files(tmp_path / "cut", config, *kept)
 
 
 def test_it_is_printed_and_planned(here, capfd):
