@@ -15,6 +15,7 @@ from capacity.figures.marks import of_runs
 from capacity.figures.style import DASHED, SOFT, drawing, entry, looks, panel
 from capacity.figures.ticks import log_ticks, widened
 
+APART = 1.07  # plateaus of several laws beside each other
 BEYOND = 4.0  # how far behind the largest budget a law is drawn
 
 
@@ -48,19 +49,27 @@ def budget_figure(runs: Frame, numbers: Mapping[str, Any]) -> Figure:
             line = ax.plot(mine.exposures, mine[bits] / mine[count], gid=f"runs {name}", **dots)
             of_runs(line, mine.run_id)
             if not cell["law"]["reason"]:
-                _draw_law(ax, cell["law"], name, look["color"])
+                _draw_law(
+                    ax,
+                    cell["law"],
+                    name,
+                    look["color"],
+                    APART ** (names.index(name) - len(names) + 1),
+                )
         return figure
 
 
-def _draw_law(ax: Any, law: Mapping[str, Any], name: str, hue: Any) -> None:
+def _draw_law(ax: Any, law: Mapping[str, Any], name: str, hue: Any, aside: float) -> None:
+    """The law, and its plateau at `aside` times the end of the axis."""
     low, high = law["exposures"]
     end = ax.get_xlim()[1]
     inside, beyond = np.geomspace(low, high, 80), np.geomspace(high, end, 40)
     ax.plot(inside, fitted(law, inside), color=hue, lw=0.9, zorder=2, gid=f"law {name}")
     dashed = {"color": hue, "lw": 0.9, "dashes": DASHED, "zorder": 2}
     ax.plot(beyond, fitted(law, beyond), gid=f"extrapolated {name}", **dashed)
+    place, plateau = end * aside, {"color": hue, "clip_on": False}
     if law["r_inf"]["interval"] is not None:
-        ax.plot([end, end], law["r_inf"]["interval"], color=hue, lw=1.6, gid=f"plateau {name}",
-                solid_capstyle="butt", clip_on=False, zorder=3)  # fmt: skip
-    ax.plot([end], [law["r_inf"]["value"]], marker="<", ms=4.2, mew=0.0, color=hue, ls="none",
-            clip_on=False, zorder=4, gid=f"plateau of {name}")  # fmt: skip
+        bar = {"lw": 1.6, "solid_capstyle": "butt", "zorder": 3, **plateau}
+        ax.plot([place] * 2, law["r_inf"]["interval"], gid=f"plateau {name}", **bar)
+    point = {"marker": "<", "ms": 4.2, "mew": 0.0, "ls": "none", "zorder": 4, **plateau}
+    ax.plot([place], [law["r_inf"]["value"]], gid=f"plateau of {name}", **point)
