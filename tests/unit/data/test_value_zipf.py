@@ -100,7 +100,7 @@ def test_identity_and_load_know_the_law():
 def test_what_cannot_be_said_is_refused_by_name():
     zipf = ["data=bios_pocket", "data.value_zipf=1.0"]
     with pytest.raises(ConfigError, match=r"^data.value_zipf=1: a certificate counts values as"):
-        certificates.of_run(load(zipf), None, None)
+        certificates.of_run(load(zipf), None, None, as_set=False, whole_texts=False)
     with pytest.raises(ConfigError, match=r"data.value_zipf=1.0: data.kind=mixed"):
         load(["data=mixed", "data.n_people=64", "data.load=null", "data.n_rows=64",
               "data.value_zipf=1.0"])  # fmt: skip

@@ -192,7 +192,7 @@ def test_what_has_no_meaning_for_a_mixture_is_refused(both):
     folder, one, _ = both
     stack, _ = weights(folder, one)
     with pytest.raises(ConfigError, match="data.kind=mixed: no certificate codes"):
-        certificates.of_run(one, stack, None)
+        certificates.of_run(one, stack, None, as_set=False, whole_texts=False)
     with pytest.raises(ConfigError, match="data.kind=mixed: cannot be exported"):
         forms.check(one)
     for setting in ("measure.held_out_people=3", "measure.wording=true"):
